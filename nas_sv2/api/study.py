@@ -19,6 +19,7 @@ from nas_sv2.studies.storage.leftovers import find_leftovers as find_leftovers
 from nas_sv2.studies.storage.leftovers import remove_leftovers as remove_leftovers
 from nas_sv2.studies.storage.repair import find_damage as find_damage
 from nas_sv2.studies.storage.repair import repair as repair
+from nas_sv2.studies.storage.runs import study_command as study_command
 
 if TYPE_CHECKING:
     from nas_sv2.latency.targets.user_target import LatencySource

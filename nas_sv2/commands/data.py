@@ -14,6 +14,7 @@ from nas_sv2.commands.options import (
     counting_bar,
     print_notes,
     resolution,
+    resumable,
 )
 from nas_sv2.show.terminal import say, say_json
 
@@ -50,7 +51,7 @@ def prepare(
     """
     from nas_sv2.api.data_sets import prepare_data, with_fit
 
-    with counting_bar() as bar:
+    with resumable(), counting_bar() as bar:
         task = bar.add_task("", total=None, visible=False)
         facts = prepare_data(
             with_fit(data, fit),

@@ -5,7 +5,6 @@ have stands here once.
 """
 
 import re
-import shlex
 import sys
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -269,10 +268,20 @@ def print_parts(console: "Console", parts: "Iterable[RenderableType]") -> None:
 
 def next_command(storage: str, command: str, name: str, *options: str) -> str:
     """The command to type next, on the same database; it shows no password of the URL."""
+    from nas_sv2.api.study import study_command
+
     at = [] if storage == STORAGE else ["--storage", masked(storage)]
-    if name.startswith("-"):  # else it is read as an option
-        return shlex.join(["nas-sv2", command, *options, *at, "--", name])
-    return shlex.join(["nas-sv2", command, name, *options, *at])
+    return study_command(command, name, *options, *at)
+
+
+@contextmanager
+def resumable() -> "Iterator[None]":
+    """Say that the same command resumes the work, if the user interrupts it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say("interrupted; the same command goes on", error=True)
+        raise
 
 
 def ask_first(question: str) -> None:

@@ -15,6 +15,7 @@ from nas_sv2.commands.options import (
     Workers,
     counting_bar,
     open_database,
+    resumable,
 )
 from nas_sv2.files import TEXTS, checked_out, write_out
 from nas_sv2.show.terminal import say, say_json, say_text
@@ -123,7 +124,7 @@ def qualify(
         workers,
         evaluator,
     )
-    with counting_bar() as bar:
+    with resumable(), counting_bar() as bar:
         task = bar.add_task("", total=None)
         certificate = certify(
             request,

@@ -33,6 +33,7 @@ from nas_sv2.commands.options import (
     print_front,
     print_notes,
     print_parts,
+    resumable,
     silence_optuna,
     waiting,
 )
@@ -226,7 +227,7 @@ def search(
     from nas_sv2.show.search_events import call_both, logging, showing
 
     silence_optuna()
-    with logging(study, workers != 1, log_json) as log:
+    with resumable(), logging(study, workers != 1, log_json) as log:
         db = open_database(storage)
         plan = plan_search(
             targets,
@@ -406,14 +407,13 @@ def list_studies(storage: Storage = STORAGE, as_json: AsJson = False) -> None:
     """List the studies of a database: targets, budget, trials, highest score, date."""
     from nas_sv2.api.study import studies
     from nas_sv2.show.console import output
-    from nas_sv2.show.study_tables import studies_data, studies_table
+    from nas_sv2.show.study_tables import studies_data, studies_notes, studies_table
 
     found = studies(storage=open_database(storage))
     if as_json:
         say_json(studies_data(found))
     else:
-        output().print(studies_table(found))
-        print_notes([each.fault for each in found if each.fault])
+        print_parts(output(), [studies_table(found), *studies_notes(found)])
 
 
 @app.command()
@@ -493,7 +493,7 @@ def confirm(
         confirmation_table,
     )
 
-    with counting_bar() as bar:
+    with resumable(), counting_bar() as bar:
         opened = open_study(study, storage=open_database(storage))
         found = opened.confirm(
             recipe,
@@ -549,7 +549,7 @@ def replay(
         checked_out(out, endings=TEXTS)  # before minutes of measuring
     silence_optuna()
     db = open_database(storage)
-    with counting_bar() as bar:
+    with resumable(), counting_bar() as bar:
         task = bar.add_task("", total=None)
         found = open_study(study, storage=db).replay(
             target,

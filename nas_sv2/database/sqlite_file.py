@@ -18,6 +18,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.exc import DisconnectionError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from nas_sv2.database.address import ENDINGS
 from nas_sv2.errors import ConfigError, DatabaseGone, StoreError
 
 BUSY_TIMEOUT_MS = 30_000
@@ -174,8 +175,12 @@ class SQLiteFile:
 
         Raises:
             StoreError: So it is.
+            ConfigError: It is not called a database either.
         """
         code = getattr(error, "sqlite_errorname", "")
+        if code == "SQLITE_NOTADB" and self.path.suffix not in ENDINGS:
+            allowed = "must be an SQLite database; this file is none"
+            raise ConfigError("storage", str(self.path), allowed) from error
         for beginning, said in _DAMAGE.items():
             if code.startswith(beginning):
                 raise StoreError(f"{self.path} {said} ({error})") from error

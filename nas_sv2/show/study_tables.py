@@ -178,6 +178,15 @@ def studies_table(found: Sequence[StudySummary]) -> RenderableType:
     return table
 
 
+def studies_notes(found: Sequence[StudySummary]) -> list[str]:
+    """Say which studies cannot be read, and which have found nothing yet."""
+    notes = [each.fault for each in found if each.fault]
+    empty = [each.name for each in found if not each.finished and not each.fault]
+    if empty:
+        notes.append(f"no finished trial yet: {', '.join(empty)}; the same search goes on")
+    return notes
+
+
 def _best(study: StudySummary) -> str:
     if study.best is None:
         return "–"

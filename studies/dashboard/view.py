@@ -10,7 +10,6 @@ is amended on its way to the browser, from Optuna's constraints and our records.
 """
 
 import json
-import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -30,6 +29,7 @@ from nas_sv2.studies.pages.markdown import capital, code, escaped, table
 from nas_sv2.studies.report.charts import axes_of, front_chart
 from nas_sv2.studies.storage.confirmation_store import confirmation_lines
 from nas_sv2.studies.storage.facts import StudyFacts
+from nas_sv2.studies.storage.runs import study_command
 
 
 def trial_note(facts: StudyFacts, entry: Entry) -> str:
@@ -57,7 +57,7 @@ def trial_note(facts: StudyFacts, entry: Entry) -> str:
         else [],
         _limits(record.excesses),
         ["### Take it"],
-        [code(f"nas-sv2 export {_named(facts)} --trial {entry.number} --out winner")],
+        [code(_command("export", facts, "--trial", str(entry.number), "--out", "winner"))],
     )
 
 
@@ -97,7 +97,7 @@ def study_note(facts: StudyFacts) -> str:
         ["Best trials keep every limit, and no trial dominates them. Each trial has a note."],
         table(("study", facts.study), *rows.items()),
         ["### The front again, and the search"],
-        [code(f"nas-sv2 front {_named(facts)}")],
+        [code(_command("front", facts))],
         [code(facts.runs[-1].command)] if facts.runs else [],
     )
 
@@ -192,8 +192,8 @@ def _verdict(excess: float) -> str:
     return "broken" if excess > 0 else "kept"
 
 
-def _named(facts: StudyFacts) -> str:
-    return f"{shlex.quote(facts.study)} --storage {shlex.quote(facts.storage)}"
+def _command(command: str, facts: StudyFacts, *options: str) -> str:
+    return study_command(command, facts.study, "--storage", facts.storage, *options)
 
 
 def _joined(*parts: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ from nas_sv2.studies.pages.markdown import capital
 from nas_sv2.studies.report.facts import FEWEST
 from nas_sv2.studies.report.network_card import name_of
 from nas_sv2.studies.storage.facts import StudyFacts
-from nas_sv2.studies.storage.runs import command_of
+from nas_sv2.studies.storage.runs import command_of, study_command
 from nas_sv2.studies.storage.study import limits_of
 
 
@@ -230,15 +230,23 @@ def _confirmed(facts: StudyFacts) -> str:
     return f"; see Confirmation for longer trainings of {named}"
 
 
+def _qualify_command(facts: StudyFacts, recipe: str) -> str:
+    """Return the command that certifies the recipe, with files as the last search named them."""
+    last, asked = facts.runs[-1:], ("evaluator", "recipe", "data", "space")
+    typed = {name: run.typed(f"--{name}") for run in last for name in asked}
+    words = {"recipe": recipe, "data": facts.identity.get("data", "DATA")}
+    words |= {name: value for name, value in typed.items() if value is not None}
+    del words["recipe" if words.setdefault("evaluator", "recipe") != "recipe" else "evaluator"]
+    options = [word for name, value in words.items() for word in (f"--{name}", value)]
+    return shlex.join(["nas-sv2", "recipe", "qualify", *options, "--storage", facts.storage])
+
+
 def certificate_lines(facts: StudyFacts) -> list[str]:
     """Describe the certificate and its consequences for the front."""
     certificate = facts.certificate
     if certificate is None:
         evaluation = next(iter(facts.records.values())).evaluation
-        how = (
-            f"To make a certificate: nas-sv2 recipe qualify --recipe {evaluation.recipe} --data "
-            f"{facts.identity.get('data', 'DATA')}"
-        )
+        how = f"To make a certificate: {_qualify_command(facts, evaluation.recipe)}"
         return [
             f"Not certified: nobody has tried how well recipe {evaluation.recipe} ranks networks "
             f"on {evaluation.data}. Any two scores of this report may differ by the seed "
@@ -353,7 +361,7 @@ def time_lines(facts: StudyFacts) -> list[str]:
     times = facts.times
     counts = [
         f"{len(times.of(verdict))} {verdict}"
-        for verdict in ("finished", "rejected", "duplicate", "failed")
+        for verdict in ("finished", "rejected", "duplicate", "failed", "interrupted")
         if times.of(verdict)
     ]
     lines = [f"{len(times.steps)} trials: {', '.join(counts)}."]
@@ -379,16 +387,10 @@ def commands_of(facts: StudyFacts) -> list[str]:
 def _replay_command(facts: StudyFacts) -> str:
     """Return the command that replayed another study as this one."""
     limits = facts.identity["budget"]["latency_ms"]
-    words = [
-        "nas-sv2",
-        "study",
-        "replay",
-        facts.identity[REPLAY_OF]["study"],
-        "--target",
-        *facts.targets,
-    ]
+    words = ["--target", *facts.targets]
     words += [word for name, ms in limits.items() for word in ("--budget", f"{name}={ms:.12g}ms")]
-    return shlex.join([*words, "--study", facts.study, "--storage", facts.storage])
+    words += ["--study", facts.study, "--storage", facts.storage]
+    return study_command("study replay", facts.identity[REPLAY_OF]["study"], *words)
 
 
 def repeat_lines(facts: StudyFacts) -> list[str]:

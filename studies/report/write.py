@@ -5,7 +5,6 @@ can begin. A content security policy keeps the page from loading anything, even 
 malicious. The Markdown is a short form of the page, for a pull request.
 """
 
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -46,6 +45,7 @@ from nas_sv2.studies.report.network_card import NetworkCard, OperatorProfiles, n
 from nas_sv2.studies.report.words import bars_are, three, trust_of
 from nas_sv2.studies.storage.confirmation_store import confirmation_lines
 from nas_sv2.studies.storage.facts import StudyFacts
+from nas_sv2.studies.storage.runs import study_command
 from nas_sv2.version import __version__
 
 if TYPE_CHECKING:
@@ -287,8 +287,8 @@ def _rounded(share: float) -> str:
 
 def export_command(facts: StudyFacts, winner: NetworkCard) -> str:
     """Return the command that exports this network."""
-    parts = ["nas-sv2", "export", facts.study, "--trial", str(winner.number), "--out", "winner"]
-    return shlex.join([*parts, "--storage", facts.storage])
+    options = ("--trial", str(winner.number), "--out", "winner", "--storage", facts.storage)
+    return study_command("export", facts.study, *options)
 
 
 def _file(name: str) -> str:

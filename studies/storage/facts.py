@@ -53,7 +53,7 @@ from nas_sv2.studies.storage.study import (
     trials_of,
 )
 
-Verdict = Literal["finished", "duplicate", "rejected", "failed"]
+Verdict = Literal["finished", "duplicate", "rejected", "failed", "interrupted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class TrialTimes:
 
     @property
     def other_s(self) -> float:
-        """Seconds of the trials that were rejected, known already or failed."""
+        """Seconds of the trials that were rejected, known already, failed or interrupted."""
         return sum(step.seconds for step in self.steps if step.verdict != "finished")
 
 
@@ -282,7 +282,8 @@ class StudyFacts:
             return "duplicate"
         if REJECTED in trial.user_attrs:
             return "rejected"
-        states = {TrialState.FAIL: "failed", TrialState.RUNNING: "running"}
+        fault = "failed" if ERROR in trial.user_attrs else "interrupted"
+        states = {TrialState.FAIL: fault, TrialState.RUNNING: "running"}
         return states.get(trial.state, "waiting")
 
 
@@ -364,7 +365,9 @@ def _step(
 def _verdict(trial: FrozenTrial) -> tuple[Verdict, str]:
     said = trial.user_attrs
     if trial.state.name == "FAIL":
-        why = str(said.get(ERROR, "interrupted; asked again"))
+        if ERROR not in said:
+            return "interrupted", "asked again"
+        why = str(said[ERROR])
         return "duplicate" if why.startswith(GIVEN_UP) else "failed", why
     if REJECTED in said:
         return "rejected", str(said[REJECTED])

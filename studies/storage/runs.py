@@ -43,6 +43,11 @@ class Run:
     versions: Mapping[str, str]
     machine: str
 
+    def typed(self, option: str) -> str | None:
+        """Return the value of an option as it was typed; None if it was left out."""
+        words = shlex.split(self.command)
+        return words[words.index(option) + 1] if option in words else None
+
 
 def note_run(study: optuna.Study, request: Mapping[str, Any]) -> None:
     """Store the start of a search with its study.
@@ -76,6 +81,14 @@ def command_of(request: Mapping[str, Any]) -> str:
         option = f"--{OPTIONS.get(field, field).replace('_', '-')}"
         words += _option(option, masked(value) if field == "storage" else value)
     return shlex.join(words)
+
+
+def study_command(command: str, study: str, *options: str) -> str:
+    """Return a command about a study; a name that begins with a dash is not read as an option."""
+    words = ["nas-sv2", *command.split()]
+    if study.startswith("-"):
+        return shlex.join([*words, *options, "--", study])
+    return shlex.join([*words, study, *options])
 
 
 def _in_words_of_today(command: str) -> str:

@@ -2,7 +2,9 @@
 
 import shlex
 
-from nas_sv2.commands.options import STORAGE, next_command
+import pytest
+
+from nas_sv2.commands.options import STORAGE, next_command, resumable
 
 
 def test_the_next_command_is_for_the_same_database_and_shows_no_password() -> None:
@@ -13,3 +15,14 @@ def test_the_next_command_is_for_the_same_database_and_shows_no_password() -> No
     dashed = next_command(STORAGE, "export", "-my study", "--out", "it's")
     assert shlex.split(dashed) == ["nas-sv2", "export", "--out", "it's", "--", "-my study"]
     assert "secret" not in next_command("postgresql://me:secret@host/studies", "front", "a")
+
+
+def test_an_interrupt_ends_with_the_line_that_the_same_command_goes_on(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(KeyboardInterrupt), resumable():
+        raise KeyboardInterrupt
+    assert capsys.readouterr() == ("", "interrupted; the same command goes on\n")
+    with pytest.raises(ValueError, match="another"), resumable():
+        raise ValueError("another")
+    assert capsys.readouterr() == ("", "")

@@ -95,6 +95,7 @@ def test_an_interrupt_ends_with_the_front_so_far(interrupted: Interrupted) -> No
     assert "Traceback" not in interrupted.errors
     assert "shufflenet_v2_x0_5" in interrupted.after
     assert "nas-sv2 export" in interrupted.after
+    assert interrupted.errors.splitlines()[-1] == "interrupted; the same command goes on"
 
 
 def test_an_interrupted_search_goes_on_to_the_asked_number(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from optuna.artifacts import upload_artifact
+from optuna.trial import TrialState
 from scripted_study import MEASURED, ScriptedStudy
 from sqlalchemy import create_engine, text
 
@@ -63,6 +64,19 @@ def test_studies_are_listed_with_what_they_found(at: str, command_line: Run) -> 
     assert found[0]["finished"] > found[1]["finished"] > 0
     assert 0 < found[0]["best_accuracy"] < 1
     assert found[0]["began"] <= found[1]["began"]
+
+
+def test_a_study_that_has_found_nothing_yet_is_listed_as_that(at: str, command_line: Run) -> None:
+    begun = ScriptedStudy(at, "begun").study
+    begun.enqueue_trial({})
+    begun.tell(begun.ask().number, state=TrialState.FAIL)
+    code, out, err = command_line("study", "list")
+    assert code == 0, err
+    assert out.splitlines()[-1] == "no finished trial yet: begun; the same search goes on"
+    shown = command_line("study", "show", "begun")[1]
+    assert next(line for line in shown.splitlines() if line.startswith("trials")).split() == [
+        *("trials", "1", "interrupted")
+    ]
 
 
 def test_a_database_that_is_not_there_is_not_made(command_line: Run, tmp_path: Path) -> None:

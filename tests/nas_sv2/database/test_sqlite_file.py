@@ -231,6 +231,19 @@ def test_damage_is_called_that_by_the_name_of_the_file(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("scheme", ["", "sqlite:///"])
+def test_a_file_that_is_called_something_else_and_is_no_database_is_refused(
+    scheme: str, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    page.write_text("<p>A report, and no database." * 100)
+    with Database.open(f"{scheme}{page}") as db, pytest.raises(ConfigError) as refused:
+        numbers(db)
+    assert str(refused.value) == (
+        f"storage must be an SQLite database; this file is none; got {str(page)!r}"
+    )
+
+
 def test_damage_that_is_met_later(file: Path) -> None:
     with Database.open(f"{file}") as db:
         for number in range(2, 3000):

@@ -31,6 +31,7 @@ from nas_sv2.studies.report.words import certificate_lines, commands_of, repeat_
 from nas_sv2.studies.report.write import draw_front, report_markdown, report_page, write_report
 from nas_sv2.studies.storage.facts import StudyFacts
 from nas_sv2.studies.storage.recipe_evidence import CertificateStore
+from nas_sv2.studies.storage.runs import Run
 from nas_sv2.studies.storage.study import create_or_resume
 
 HOSTILE = "</script><script>alert(1)</script>"
@@ -313,6 +314,28 @@ def test_a_certificate_is_suggested_but_for_detectors(report: ReportFacts, figur
     lines = certificate_lines(changed(report, records=records, certificate=None).study)
     assert lines[0].startswith("Not certified")
     assert any("recipe qualify" in line for line in lines) == (figure != "box_ap")
+
+
+@pytest.mark.parametrize(
+    ("typed", "asked"),
+    [
+        (
+            "--data 'imagefolder:/a b' --recipe my.yaml --evaluator recipe",
+            ["--recipe", "my.yaml", "--data", "imagefolder:/a b"],
+        ),
+        (
+            "--data animals --recipe quick --evaluator supernet:shared --space own.yaml",
+            ["--data", "animals", "--evaluator", "supernet:shared", "--space", "own.yaml"],
+        ),
+    ],
+)
+def test_the_command_for_a_certificate_names_files_as_the_search_did(
+    report: ReportFacts, typed: str, asked: list[str]
+) -> None:
+    run = Run("2026-11-30", f"nas-sv2 search {typed}", {}, "Linux")
+    facts = changed(report, runs=[run], certificate=None, storage="s.db").study
+    _, command = certificate_lines(facts)[1].split(": ", 1)
+    assert shlex.split(command) == [*("nas-sv2", "recipe", "qualify", *asked, "--storage", "s.db")]
 
 
 def test_a_study_of_an_older_version_does_not_know_its_forms(page: str) -> None:

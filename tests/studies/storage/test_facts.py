@@ -63,7 +63,7 @@ def test_every_end_has_its_verdict_and_what_was_known_cost_nothing() -> None:
         ("rejected", "flops: too many"),
         ("duplicate", "the network of trial 0"),
         ("failed", "it broke"),
-        ("failed", "interrupted; asked again"),
+        ("interrupted", "asked again"),
     ]
     assert times.steps[0].known and times.training_s == 0
     assert times.other_s == 4

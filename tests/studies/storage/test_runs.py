@@ -7,7 +7,7 @@ from optuna.samplers import RandomSampler
 from nas_sv2.database.database import Database
 from nas_sv2.errors import StoreError
 from nas_sv2.studies.findings.attributes import RUN
-from nas_sv2.studies.storage.runs import command_of, note_run, runs_of
+from nas_sv2.studies.storage.runs import Run, command_of, note_run, runs_of, study_command
 from nas_sv2.studies.storage.study import create_or_resume, load_study
 from nas_sv2.version import __version__
 
@@ -31,6 +31,21 @@ def test_a_command_says_every_option_and_no_password() -> None:
         *("--study", "it's <mine>", "--storage", "postgresql://***@h/db"),
         *("--tolerance", "0.05", "--stop-rule", "--skip-unreadable"),
     ]
+
+
+def test_a_name_that_begins_with_a_dash_is_no_option() -> None:
+    assert study_command("front", "a b", "--storage", "s.db") == (
+        "nas-sv2 front 'a b' --storage s.db"
+    )
+    assert study_command("study replay", "-a", "--target", "x") == (
+        "nas-sv2 study replay --target x -- -a"
+    )
+
+
+def test_a_run_knows_what_was_typed() -> None:
+    run = Run("2026-11-30", command_of(REQUEST), {}, "Linux")
+    assert run.typed("--study") == "it's <mine>"
+    assert run.typed("--recipe") is None
 
 
 def test_every_run_leaves_a_note_of_its_own(tmp_path: Path) -> None:
