@@ -39,7 +39,7 @@ from nas_sv2.evaluate.data.image_listing import Listing, list_images
 from nas_sv2.evaluate.data.layouts import named, part_of
 from nas_sv2.evaluate.data.main_memory import memory_bytes
 from nas_sv2.evaluate.data.split import LEFT_OUT, PARTS, contradictions, mirror_keys, placed
-from nas_sv2.resolution import Resolution, in_pixels
+from nas_sv2.resolution import Resolution, height_and_width, in_pixels
 
 # Side of CIFAR and ImageNet-32, at which photographs are recognisable and a search takes minutes.
 SIDE = 32
@@ -169,6 +169,9 @@ def notes_of(prepared: Prepared, listing: Listing) -> list[str]:
     if prepared.aspect > WIDE and prepared.fit == "crop":
         dropped = f"{1 - 1 / prepared.aspect:.0%} or more; fit pad or stretch keeps all"
         notes.append(f"of half of the pictures the centre crop drops {dropped}")
+    if 0 < prepared.picture_side < min(height_and_width(prepared.resolution)):
+        side = f"no shorter side has more than {prepared.picture_side} pixels"
+        notes.append(f"every picture is enlarged: {side}")
     sizes = ", ".join(f"{sum(of_each):,} {part}" for part, of_each in prepared.counts.items())
     how = {"crop": "cropped", "pad": "padded", "stretch": "stretched"}[prepared.fit]
     return [*notes, f"{sizes}, {how} to {in_pixels(prepared.resolution)}"]

@@ -224,6 +224,8 @@ def open_teacher(
     if found != teacher.digest:
         wanted = teacher.digest or "none: open_recipe finds it"
         allowed = f"must have the content that the recipe names, {wanted}; it has {found}"
+        if content_digest(teacher.model) != found:
+            allowed = "must have the same weights at each call: load them, or set a seed"
         raise ConfigError("teacher", teacher.model, allowed)
     path, taken = Path(teacher.model), _normalise(teacher, student, data.channels)
     if path.is_dir():

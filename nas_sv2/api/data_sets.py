@@ -1,11 +1,12 @@
 """Data sets: decoded once, described, and removed again."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from nas_sv2.api.arguments import Notify, Progress, ignore
-from nas_sv2.errors import ConfigError
+from nas_sv2.errors import ConfigError, EvaluationError
 from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.data.image_cache import (
     ImageCache,
@@ -16,7 +17,7 @@ from nas_sv2.evaluate.data.image_cache import (
 )
 from nas_sv2.evaluate.data.image_cache import in_words as in_words
 from nas_sv2.evaluate.data.image_data import ImageData
-from nas_sv2.evaluate.data.image_listing import LAYOUTS, list_images, read_spec
+from nas_sv2.evaluate.data.image_listing import LAYOUTS, Listing, list_images, read_spec
 from nas_sv2.evaluate.data.image_listing import with_fit as with_fit
 from nas_sv2.evaluate.data.own_images import SIDE, notes_of
 from nas_sv2.resolution import Resolution, check_image_size, in_pixels
@@ -57,6 +58,11 @@ def prepare_data(
 
 def describe_data(data: str, *, resolution: Resolution | None = None) -> dict[str, Any]:
     """Give the facts of a data set; a folder of images has to be prepared before.
+
+    Args:
+        data: The data set.
+        resolution: Side of the images in pixels; if left out, the data's own. For folders, that
+            is 32, or the only other one at which they are prepared.
 
     Raises:
         ConfigError: There is no such data set, or it is not prepared.
@@ -116,8 +122,29 @@ def _facts(data: ImageData) -> dict[str, Any]:
     }
 
 
+def _prepared_size(spec: str, listing: Listing) -> Resolution:
+    """The resolution at which a folder is prepared: `SIDE`, or the only other one.
+
+    Raises:
+        ConfigError: It is prepared at several others.
+    """
+    found = []
+    for cache in prepared_data(spec):
+        with suppress(EvaluationError):  # a damaged one is named when it is asked for
+            prepared = cache.read()
+            if prepared and ImageCache.of(listing, prepared.resolution) == cache:
+                found.append(prepared.resolution)
+    if SIDE in found or not found:
+        return SIDE
+    if len(found) > 1:
+        sizes = " or ".join(sorted(in_pixels(size, "x") for size in found))
+        raise ConfigError("resolution", None, f"must be one at which {spec} is prepared: {sizes}")
+    return found[0]
+
+
 def _folder_facts(spec: str, resolution: Resolution | None) -> dict[str, Any]:
-    listing, size = list_images(spec), resolution or SIDE
+    listing = list_images(spec)
+    size = resolution or _prepared_size(spec, listing)
     cache = ImageCache.of(listing, size)
     prepared = cache.read()
     if prepared is None:

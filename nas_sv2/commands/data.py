@@ -30,8 +30,8 @@ Size = Annotated[
         "--resolution",
         parser=resolution,
         metavar="SIDE",
-        help="Side of the images in pixels, or height and width as 96x128; the data's own, or 32 "
-        "for folders, if left out.",
+        help="Side of the images in pixels, or height and width as 96x128; if left out, the "
+        "data's own, or 32 for folders, or as info finds them prepared.",
     ),
 ]
 

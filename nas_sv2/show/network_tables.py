@@ -513,11 +513,12 @@ def metrics_lines(metrics: Mapping[str, Any]) -> list[str]:
         for part in ("validation", "test")
         if (found := metrics[part]) is not None
     ]
-    return lines + [
+    lines += [
         f"{name}: {_figure(form)}, {Agreement(**form).differs()}"
         for name, form in metrics["forms"].items()
         if name != TORCH
     ]
+    return [*lines, *([f"no int8 form: {why}"] if (why := metrics["no_int8"]) else [])]
 
 
 def _figure(found: Mapping[str, Any]) -> str:

@@ -29,7 +29,7 @@ from nas_sv2.studies.package.card import (
     teacher_rows,
 )
 from nas_sv2.studies.package.folder import SUMS, write_folder
-from nas_sv2.studies.package.forms import Checked, TrainedNetwork
+from nas_sv2.studies.package.forms import MODEL_INT8, Checked, TrainedNetwork
 from nas_sv2.studies.pages.markdown import escaped, table
 
 NOT_TIMED = "None was measured: `nas-sv2 measure architecture.yaml --target TARGET`."
@@ -131,7 +131,7 @@ def full_card(document: Mapping[str, Any], files: Iterable[str]) -> str:
         "trained on": f"{document['device']}, {document['seconds']:,.0f} s",
         **teacher_rows(document),
         **_start(document.get("start")),
-        **_int8(document.get("int8_training")),
+        **_int8(document.get("int8_training"), document["forms"]),
         "weights": "their moving average" if document["averaged"] else "the last",
         "digest": document["digest"],
         "multiply-adds": f"{document['flops'] / 1e6:.1f} M",
@@ -167,13 +167,14 @@ def _start(start: Mapping[str, Any] | None) -> dict[str, str]:
     return rows
 
 
-def _int8(found: Mapping[str, Any] | None) -> dict[str, str]:
+def _int8(found: Mapping[str, Any] | None, forms: Collection[str]) -> dict[str, str]:
     """Return the rows on a training with the rounding of int8; none if there was none."""
     if found is None:
         return {}
+    kept = f"; {MODEL_INT8} has the learned ranges, other formats their own"
     return {
         "trained in": "simulated int8; validation and test are of it, weights are the float32 "
-        "ones behind it; model_int8.onnx has the learned ranges, other formats their own",
+        "ones behind it" + kept * (MODEL_INT8 in forms),
         "int8 beside float32": "; ".join(int8_lines(found)),
     }
 
@@ -186,11 +187,13 @@ def int8_lines(found: Mapping[str, Any]) -> list[str]:
     """
     static, trained = (LossFromFloat(**found[name]) for name in ("static", "trained"))
     images, gain = f"{found['images']:,} validation images", LossFromFloat(**found["gain"])
+    harm = "the training did harm to int8: a lower learning_rate lets the ranges follow"
     return [
         f"float32 before: top-1 {found['float32']:.2%} of {images}",
         f"static int8 before: {static.accuracy:.2%}, {static.describe()} from float32",
         f"int8 as trained: {trained.accuracy:.2%}, {trained.describe()} from float32, "
         f"{gain.describe()} from static int8; paired over the images",
+        *([harm] if gain.high < 0 else []),
     ]
 
 

@@ -57,6 +57,24 @@ def test_the_size_of_the_pictures_is_kept(folder: Folder) -> None:
     assert opened(root).picture_side == 70  # from the cache
 
 
+@pytest.mark.parametrize(
+    ("resolution", "is_enlarged"), [(19, False), (20, False), (21, True), ((20, 64), False)]
+)
+def test_pictures_that_are_all_enlarged_are_named(
+    resolution: Resolution, is_enlarged: bool, tmp_path: Path
+) -> None:
+    for number in range(10):
+        for name in ("cat", "dog"):
+            (tmp_path / name).mkdir(exist_ok=True)
+            pixels = np.random.default_rng(number + 10 * (name == "cat")).integers(
+                0, 256, (20, 24 + number), np.uint8
+            )
+            Image.fromarray(pixels).save(tmp_path / name / f"{number}.png")
+    notes = open_data(f"imagefolder:{tmp_path}", resolution=resolution).notes
+    said = "every picture is enlarged: no shorter side has more than 20 pixels"
+    assert (said in notes) == is_enlarged
+
+
 def test_copies_under_other_names_stay_on_one_side(folder: Folder) -> None:
     root = folder()
     for file in list((root / "cat").iterdir()):

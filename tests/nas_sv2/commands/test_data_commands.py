@@ -87,6 +87,22 @@ def test_another_resolution_is_another_cache_and_all_are_cleared(run: Run, folde
     assert run("clear", "--yes")[1].startswith("removed 2 of the prepared data sets, ")
 
 
+def test_a_folder_is_described_as_it_was_prepared(run: Run, folder: Folder) -> None:
+    spec = f"imagefolder:{folder()}"
+    assert "must be prepared at 32×32" in run("info", spec)[2]
+    square = run("prepare", spec, "--resolution", "16")[1]
+    assert run("info", spec) == (0, square, "")
+    wide = run("prepare", spec, "--resolution", "12x20")[1]
+    code, out, err = run("info", spec)
+    assert (code, out) == (2, "")
+    assert err.startswith(
+        f"nas-sv2: --resolution must be one at which {spec} is prepared: 12x20 or 16x16"
+    )
+    assert run("info", spec, "--resolution", "12x20") == (0, wide, "")
+    usual = run("prepare", spec)[1]
+    assert run("info", spec) == (0, usual, "")
+
+
 def test_data_that_needs_no_preparing_is_described(run: Run, tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 255, (20, 8, 8)).astype(np.uint8)
     np.savez(tmp_path / "data.npz", images=images, labels=np.arange(20) % 2)

@@ -29,6 +29,7 @@ from nas_sv2.space.runtimes.quantization import ranges_in
 from nas_sv2.space.runtimes.weights import check_weights
 from nas_sv2.space.units.architecture import Architecture, Stage
 from nas_sv2.space.units.documents import architecture_to_yaml
+from nas_sv2.studies.package.full_package import int8_lines
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -245,6 +246,27 @@ def test_a_network_is_fine_tuned_with_the_rounding_of_int8(
     for options, said in refused.items():
         code, _, err = command_line(*asked, "--weights", "out", "--qat", *options)
         assert code == 2 and re.search(said, err.splitlines()[-1]), err
+
+
+def test_an_int8_form_that_was_spoilt_is_left_out_with_a_line_that_says_why(
+    command_line: Run, asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas_sv2.studies.package.form_checks.LOST", 0.0)
+    assert command_line(*asked)[0] == 0
+    asked[-1] = "rounded"
+    code, out, err = command_line(*asked, "--weights", "out", "--qat")
+    assert code == 0, err
+    said = "no int8 form: model_int8.onnx and torch disagree: the error of the int8 logits is "
+    assert out.splitlines()[-1].startswith(said)
+    assert not (tmp_path / "rounded" / "model_int8.onnx").exists()
+    assert "has the learned ranges" not in (tmp_path / "rounded" / "card.md").read_text()
+
+
+@pytest.mark.parametrize(("high", "is_harm"), [(-0.01, True), (0.0, False), (0.02, False)])
+def test_a_training_that_did_harm_to_int8_is_called_that(high: float, is_harm: bool) -> None:
+    change = {"accuracy": 0.5, "change": -0.1, "low": -0.2, "high": high}
+    found = {"float32": 0.6, "images": 100, "static": change, "trained": change, "gain": change}
+    assert ("did harm" in int8_lines(found)[-1]) == is_harm
 
 
 def test_a_teacher_stands_on_the_card_and_its_classes_are_those_of_the_data(
