@@ -1,4 +1,5 @@
 import functools
+import gc
 import json
 import os
 import shutil
@@ -55,6 +56,12 @@ def pytest_configure() -> None:
     if worker := os.environ.get("PYTEST_XDIST_WORKER", ""):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector skip what is imported by now: it took an eighth of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")
