@@ -48,8 +48,10 @@ from nas_sv2.studies.findings.attributes import (
     REPLAYED,
     classifiers_identity,
 )
+from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.record import STOP_RULE, Record
 from nas_sv2.studies.findings.replay_comparison import Reasons, ReplayComparison, compare
+from nas_sv2.studies.storage.facts import read_study
 from nas_sv2.studies.storage.places import (
     data_of,
     data_place,
@@ -231,14 +233,14 @@ class Replayed:
 
     Attributes:
         study: The name of the new study.
-        records: Its records by trial.
+        front: Its front, with its records and estimates.
         comparison: Comparison of the two fronts.
         reasons: Reasons why networks joined or left the front, a line each.
         notes: Further facts, a line each.
     """
 
     study: str
-    records: Mapping[int, Record]
+    front: Front
     comparison: ReplayComparison
     reasons: tuple[str, ...]
     notes: tuple[str, ...]
@@ -287,10 +289,10 @@ def replay(
             copy = TrialCopy(first, study, old, store, targets[name], budget, notify)
             copy.check()
             copy.run(progress)
-        records = store.all()
-        _copy_weights(db, first, study, records)
+        _copy_weights(db, first, study, store.all())
         old_target = name if name in identity["targets"] else next(iter(identity["targets"]))
-        comparison = compare(old, records, old_target, name)
+        was, front = (read_study(db, each).front for each in (request.study, new_name))
+        comparison = compare(was, front, old_target, name)
         if not comparison.moves:
             raise MeasurementError(f"no network of {request.study} could be measured on {name}")
         reasons = _reasons(book, target, comparison, ProfileStore(db))
@@ -304,7 +306,7 @@ def replay(
             *_notes(identity, first, old, comparison),
             *reasons.sources(),
         )
-    return Replayed(new_name, records, comparison, why, notes)
+    return Replayed(new_name, front, comparison, why, notes)
 
 
 def _name(book: TargetBook, target: str | LatencySource) -> str:

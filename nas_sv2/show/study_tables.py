@@ -420,8 +420,9 @@ def moves_notes(found: "Replayed") -> list[str]:
     came, went = (
         sum(move.change == change for move in comparison.moves) for change in ("enters", "leaves")
     )
+    expected = " by expected scores" if comparison.expected else ""
     return [
-        f"front: {stay} stay, {came} enter, {went} leave; the typical network takes "
+        f"front{expected}: {stay} stay, {came} enter, {went} leave; the typical network takes "
         f"{comparison.typical:.3f} times as long on {comparison.target} as on "
         f"{comparison.old_target}",
         *found.reasons,
@@ -435,7 +436,7 @@ def replay_data(found: "Replayed") -> dict[str, Any]:
     comparison = found.comparison
     return {
         "study": found.study,
-        "entries": Front(found.records).to_json(),
+        "entries": found.front.to_json(),
         "old_target": comparison.old_target,
         "target": comparison.target,
         "typical_factor": comparison.typical,

@@ -17,7 +17,7 @@ from nas_sv2.latency.breakdown.priced import Breakdown
 from nas_sv2.latency.measurements.head_to_head import EMULATED_TIE
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.latency.measurements.spread import apart
-from nas_sv2.studies.findings.front import compare_all
+from nas_sv2.studies.findings.front import Front, compare_all
 from nas_sv2.studies.findings.rank_agreement import Estimate, kendall, spearman
 from nas_sv2.studies.findings.record import Record
 
@@ -65,11 +65,13 @@ class ReplayComparison:
         old_target: The one that the study was made for.
         target: The one that it was replayed on.
         moves: Of each network, in the order of the new trials.
+        expected: Whether the fronts follow the scores that are expected of longer trainings.
     """
 
     old_target: str
     target: str
     moves: tuple[Move, ...]
+    expected: bool = False
 
     def old_ms(self, move: Move) -> float:
         """Its latency on the old target."""
@@ -122,25 +124,28 @@ class ReplayComparison:
         return [[self.old_ms(move) for move in moves]], [self.new_ms(move) for move in moves]
 
 
-def compare(
-    old: Mapping[int, Record], new: Mapping[int, Record], old_target: str, target: str
-) -> ReplayComparison:
+def compare(old: Front, new: Front, old_target: str, target: str) -> ReplayComparison:
     """What moved between two studies of the same networks.
 
     Args:
-        old: Records of the study by trial.
-        new: Those of its replay; networks that only one side knows count on neither.
+        old: The front of the study, with its estimates.
+        new: That of its replay; networks that only one side knows count on neither.
         old_target: Whose latencies are compared with; a target of the old study.
         target: The one of the replay.
     """
-    numbers = {record.architecture.digest: number for number, record in new.items()}
-    before = {
-        numbers[record.architecture.digest]: record
-        for record in old.values()
+    numbers = {record.architecture.digest: number for number, record in new.records.items()}
+    known = {
+        numbers[record.architecture.digest]: number
+        for number, record in old.records.items()
         if record.architecture.digest in numbers
     }
-    after = {number: new[number] for number in sorted(before)}
-    was, now = ({e.number: e for e in compare_all(each)} for each in (before, after))
+    before = {number: old.records[was] for number, was in known.items()}
+    after = {number: new.records[number] for number in sorted(before)}
+    believed = {number: old.estimates[was] for number, was in known.items() if old.estimates}
+    was, now = (
+        {entry.number: entry for entry in compare_all(*each)}
+        for each in ((before, believed), (after, new.estimates))
+    )
     return ReplayComparison(
         old_target,
         target,
@@ -156,6 +161,7 @@ def compare(
             )
             for number, record in after.items()
         ),
+        bool(new.estimates),
     )
 
 
@@ -199,7 +205,10 @@ class Reasons:
         assert number is not None, "within the limits and off the front: something beats it"
         rival = self.comparison.find(number)
         by = record.evaluation.scored_by
-        no_worse = "no less accurate" if by == "accuracy" else f"no worse by {facts_of(by).name}"
+        expected = "expected " if self.comparison.expected else ""
+        no_worse = f"no worse by {expected}{facts_of(by).name}"
+        if by == "accuracy" and not expected:
+            no_worse = "no less accurate"
         return (
             f"{head}: trial {number}, {no_worse}, {'beat' if entered else 'beats'} it; that "
             f"takes {self._old(rival, move)} of its time on {self.comparison.old_target}, "

@@ -205,7 +205,7 @@ def test_the_notebook_of_the_first_search(
     assert [path.name for path in page] == ["report.html"] and page[0].stat().st_size > 10_000
     assert (row.name, row.targets, row.budget, row.finished) == ("first", ["arm"], ["3M"], 2)
     assert (moved.study, on_board.study) == ("moved", "first-on-board")
-    latencies = [record.latencies["board"] for record in on_board.records.values()]
+    latencies = [record.latencies["board"] for record in on_board.front.records.values()]
     assert [one.device for one in latencies] == [latencies[0].device] * 2
     assert deleted.records == 2
     assert [each.name for each in nas.studies()] == ["moved", "first-on-board"]

@@ -121,8 +121,8 @@ def replayed(count: int, scored_by: str = "accuracy") -> Replayed:
             found[number] = dataclasses.replace(record, evaluation=evaluation)
         return found
 
-    new = records(2.0)
-    return Replayed("s", new, compare(records(1.0), new, "t0", "t0"), (), ())
+    new = Front(records(2.0))
+    return Replayed("s", new, compare(Front(records(1.0)), new, "t0", "t0"), (), ())
 
 
 def test_a_replay_shows_what_its_study_compares_by() -> None:

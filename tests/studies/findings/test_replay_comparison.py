@@ -18,6 +18,8 @@ from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.space.networks.lowering import Network
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.reference import reference
+from nas_sv2.studies.findings.front import Front
+from nas_sv2.studies.findings.fused_estimate import FusedEstimate
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.findings.replay_comparison import Reasons, ReplayComparison, compare, tied
 
@@ -36,7 +38,7 @@ def records(ms: list[float], networks: list[Architecture] | None = None) -> dict
 
 
 def moved(old: list[float], new: list[float]) -> ReplayComparison:
-    return compare(records(old), records(new), "t0", "t0")
+    return compare(Front(records(old)), Front(records(new)), "t0", "t0")
 
 
 def test_a_network_enters_where_its_rival_became_slower_than_it() -> None:
@@ -74,18 +76,40 @@ def test_scores_in_nats_are_not_called_accuracies() -> None:
         return found
 
     old, new = [3.0, 2, 1, 0.5, 0.4, 0.3], [1.5, 2, 1, 0.5, 0.4, 0.3]
-    found = compare(in_nats(old), in_nats(new), "t0", "t0")
+    found = compare(Front(in_nats(old)), Front(in_nats(new)), "t0", "t0")
     (move,) = found.changed
     why = Reasons(found, None, None).why(move)
     assert "trial 10, no worse by cross-entropy, beats it" in why
 
 
+def test_the_fronts_are_those_that_estimates_give() -> None:
+    def believed(*means: float) -> dict[int, FusedEstimate]:
+        found = {
+            10 + index: FusedEstimate(mean, mean - 0.1, mean + 0.1, 0.5, None, "accuracy")
+            for index, mean in enumerate(means)
+        }
+        return found
+
+    old = Front(
+        {n + 5: record for n, record in records([3, 2, 1]).items()},
+        {n + 5: each for n, each in believed(0.9, 0.8, 0.7).items()},
+    )
+    new = Front(records([1.5, 2, 1]), believed(0.9, 0.95, 0.7))
+    assert not compare(old, new, "t0", "t0").changed
+    (move,) = (found := compare(old, Front(new.records), "t0", "t0")).changed
+    assert (move.number, move.change, found.expected) == (11, "leaves", False)
+    worse = Front(new.records, believed(0.9, 0.5, 0.7))
+    (move,) = (found := compare(old, worse, "t0", "t0")).changed
+    assert (move.number, move.change, found.expected) == (11, "leaves", True)
+    assert "trial 10, no worse by expected top-1, beats it" in Reasons(found, None, None).why(move)
+
+
 def test_limits_are_named_before_rivals() -> None:
     old, new = records([3, 2, 1]), records([3, 2, 1])
     new[11] = dataclasses.replace(new[11], excesses={"flops": -0.1, "t0_ms": 0.25})
-    (move,) = (found := compare(old, new, "t0", "t0")).changed
+    (move,) = (found := compare(Front(old), Front(new), "t0", "t0")).changed
     assert Reasons(found, None, None).why(move) == "trial 11 leaves: it breaks t0_ms by 25.0%"
-    (move,) = (found := compare(new, old, "t0", "t0")).changed
+    (move,) = (found := compare(Front(new), Front(old), "t0", "t0")).changed
     assert Reasons(found, None, None).why(move) == "trial 11 enters: it broke t0_ms by 25.0%"
 
 
@@ -93,7 +117,7 @@ def test_only_networks_that_both_sides_know_count() -> None:
     """A network found later on one side alone would change a front for no reason of latency."""
     old = records([3, 2, 1, 0.5, 0.4, 0.3])
     new = records([3, 2, 1])
-    found = compare(old, new, "t0", "t0")
+    found = compare(Front(old), Front(new), "t0", "t0")
     assert [move.number for move in found.moves] == [10, 11, 12]
     assert not found.changed
 
@@ -101,7 +125,11 @@ def test_only_networks_that_both_sides_know_count() -> None:
 def test_numbers_are_those_of_the_new_study() -> None:
     old = records([3, 2, 1])
     new = {number + 5: record for number, record in records([3, 2, 1]).items()}
-    assert [move.number for move in compare(old, new, "t0", "t0").moves] == [15, 16, 17]
+    assert [move.number for move in compare(Front(old), Front(new), "t0", "t0").moves] == [
+        15,
+        16,
+        17,
+    ]
 
 
 def test_orders_agree_as_ranks_say() -> None:
@@ -112,7 +140,7 @@ def test_orders_agree_as_ranks_say() -> None:
     turned = moved([6, 5, 4, 3, 2, 1], [1, 2, 3, 4, 5, 6])
     assert turned.tau is not None
     assert turned.tau.value == pytest.approx(-1)
-    few = compare(records([2, 1]), records([2, 1]), "t0", "t0")
+    few = compare(Front(records([2, 1])), Front(records([2, 1])), "t0", "t0")
     assert few.tau is None
 
 
