@@ -58,6 +58,7 @@ class QualifyRequest:
     seed: int = 0
     workers: int | None = None
     evaluator: str = RECIPE
+    skip_unreadable: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def qualify(
     recipe, reference = choice.recipe, _reference(request.reference, choice)
     _check_counts(request)
     space = choice.choose_space(request.space, named_space(DEFAULT_SPACE))
-    data = _open_data(request.data, recipe, notify)
+    data = _open_data(request, recipe, notify)
     joint, matched = _networks(space, request)
     networks = (*joint.networks, *matched)
     trainer = _opened_trainer(choice, reference, data)
@@ -134,9 +135,17 @@ def _opened_trainer(choice: EvaluatorChoice, reference: Recipe, data: ImageData)
     return choice.open(data, Setting())
 
 
-def _open_data(spec: str, recipe: Recipe, notify: Notify = lambda line: None) -> ImageData:
+def _open_data(
+    request: QualifyRequest, recipe: Recipe, notify: Notify = lambda line: None
+) -> ImageData:
     """Open the data of both recipes, which agree on resolution and labels."""
-    return open_data(spec, resolution=recipe.resolution, notify=notify, numbers=recipe.numbers)
+    return open_data(
+        request.data,
+        resolution=recipe.resolution,
+        skip_unreadable=request.skip_unreadable,
+        notify=notify,
+        numbers=recipe.numbers,
+    )
 
 
 def _check_counts(request: QualifyRequest) -> None:
@@ -251,7 +260,7 @@ def _trained(
         f"{jobs} at a time, on one thread each"
     )
     progress(len(found), len(trainings))
-    for one, evaluation in _run(missing, request.data, jobs):
+    for one, evaluation in _run(missing, request, jobs):
         if evaluation.stopped is not None:
             notify(f"{one.architecture.digest[:8]} by {one.recipe.name}: {evaluation.stopped}")
         store.save_evaluation(one.architecture.digest, evaluation)
@@ -261,13 +270,13 @@ def _trained(
 
 
 def _run(
-    trainings: Sequence[_Training], data: str, jobs: int
+    trainings: Sequence[_Training], request: QualifyRequest, jobs: int
 ) -> Iterator[tuple[_Training, Evaluation]]:
     if not trainings:
         return iter(())
     # The longest first, so that no worker is left with a long one at the end.
     by_cost = sorted(trainings, key=lambda one: -one.recipe.epochs)
-    opened = partial(_open, data, by_cost[0].recipe)
+    opened = partial(_open, request, by_cost[0].recipe)
     return in_processes(_train, by_cost, jobs, "trains networks", opened)
 
 
@@ -275,8 +284,8 @@ _opened: list[ImageData] = []
 """The data of a worker process."""
 
 
-def _open(spec: str, recipe: Recipe) -> None:
-    _opened[:] = [_open_data(spec, recipe)]
+def _open(request: QualifyRequest, recipe: Recipe) -> None:
+    _opened[:] = [_open_data(request, recipe)]
 
 
 def _train(training: _Training) -> Evaluation:

@@ -326,7 +326,7 @@ def _opened(
         store=MeasurementStore(db),
         require_measured=request.require_measured,
         notify=notify,
-        images=_images(db, first, request.data),
+        images=_images(db, first, request.data, notify),
     )
     return closing(target)
 
@@ -462,7 +462,9 @@ def _hold(db: Database, name: str) -> AbstractContextManager[None]:
     )
 
 
-def _images(db: Database, study: optuna.Study, moved: str | None) -> Images:
+def _images(
+    db: Database, study: optuna.Study, moved: str | None, notify: Callable[[str], None]
+) -> Images:
     """The images for int8 quantisation: those that the study kept, or else from its data.
 
     They are opened at their first use.
@@ -476,7 +478,7 @@ def _images(db: Database, study: optuna.Study, moved: str | None) -> Images:
         from nas_sv2.evaluate.data.data_sample import DataSample
 
         kept = find_sample(WeightsFolder.of_study(db, study_key(study)))
-        return DataSample.of(data_of(study, moved)) if moved or kept is None else kept
+        return DataSample.of(data_of(study, moved, notify)) if moved or kept is None else kept
 
     if moved is not None:
         sample()  # opened once, so that only a valid place is kept

@@ -143,7 +143,11 @@ def load(folder: Path | str, *, inputs: Shapes | None = None) -> "torch.nn.Modul
 
 
 def verify(
-    folder: Path | str, *, data: str | None = None, run_model_py: bool = False
+    folder: Path | str,
+    *,
+    data: str | None = None,
+    run_model_py: bool = False,
+    skip_unreadable: bool = False,
 ) -> "Iterator[Check]":
     """Check the network that `export` or `network train` wrote to `folder`, result by result.
 
@@ -151,6 +155,7 @@ def verify(
         folder: The folder.
         data: Images to compare the forms on; random ones if left out.
         run_model_py: Run a `model.py` that this nas-sv2 did not write.
+        skip_unreadable: Leave out images that cannot be read.
 
     Raises:
         ConfigError: The folder is no package, or the data do not fit the network.
@@ -158,4 +163,4 @@ def verify(
     """
     from nas_sv2.studies.package import verify as package
 
-    return package.verify(Path(folder), data, run_model_py)
+    return package.verify(Path(folder), data, run_model_py, skip_unreadable)

@@ -393,13 +393,15 @@ def verify(
             "--run-model-py", help="Run model.py although this nas-sv2 did not write it."
         ),
     ] = False,
+    skip_unreadable: SkipUnreadable = False,
     as_json: AsJson = False,
 ) -> None:
     """Check an exported network again: its files, its forms, its accuracy; exit 1 if one fails."""
     from nas_sv2.api.networks import verify as verified
 
     checks = []
-    for check in verified(folder, data=data, run_model_py=run_model_py):
+    found = verified(folder, data=data, run_model_py=run_model_py, skip_unreadable=skip_unreadable)
+    for check in found:
         checks.append(check)
         if not as_json:
             say(f"{'ok  ' if check.holds else 'FAIL'}  {check.what}: {check.found}")

@@ -11,6 +11,7 @@ from nas_sv2.commands.options import (
     AsJson,
     Data,
     Fit,
+    SkipUnreadable,
     Storage,
     Workers,
     counting_bar,
@@ -93,6 +94,7 @@ def qualify(
     ] = 2,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the choice of networks.")] = 0,
     workers: Workers = None,
+    skip_unreadable: SkipUnreadable = False,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="File to write the text to as well.")
     ] = None,
@@ -123,6 +125,7 @@ def qualify(
         seed,
         workers,
         evaluator,
+        skip_unreadable,
     )
     with resumable(), counting_bar() as bar:
         task = bar.add_task("", total=None)

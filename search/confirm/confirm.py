@@ -147,7 +147,7 @@ def confirm(
         field = contestants(records, finalists, identity, request.family, rival)
         check_number(len(field.all))
         source = _source(study, request.data, recipe, field)
-        data = _data(source, study, request.data)
+        data = _data(source, study, request.data, notify)
         by = confirmed_by(searched.score, data.kind)
         recipe = _as_searched(recipe, searched, by, data)
         for one in field.all:
@@ -275,15 +275,15 @@ def _source(study: optuna.Study, moved: str | None, recipe: Recipe, field: Field
     )
 
 
-def _data(source: Source, study: optuna.Study, moved: str | None) -> ImageData:
+def _data(source: Source, study: optuna.Study, moved: str | None, notify: Notify) -> ImageData:
     """The images of the study, with a test split.
 
     Raises:
         ConfigError: If there is no test split, or the images are not those of the study.
     """
-    same = data_of(study, moved)
+    same = data_of(study, moved, notify)
     own = recipe_from_document(study.user_attrs[IDENTITY]["recipe_document"]).resolution
-    data = same if own == source.resolution else source.open()
+    data = same if own == source.resolution else source.open(notify)
     if data.test is None:
         allowed = (
             "must be a study whose data have a test split: these have none, and "

@@ -5,7 +5,7 @@ training trains the network itself. Each training has a folder with its checkpoi
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -40,12 +40,13 @@ class Source:
     skip_unreadable: bool
     numbers: bool = False
 
-    def open(self) -> ImageData:
-        """Open the data; see `open_data` for the errors."""
+    def open(self, notify: Callable[[str], None] | None = None) -> ImageData:
+        """Open the data; see `open_data` for `notify` and the errors."""
         return open_data(
             self.spec,
             resolution=self.resolution,
             skip_unreadable=self.skip_unreadable,
+            notify=notify,
             numbers=self.numbers,
         )
 

@@ -34,8 +34,9 @@ from nas_sv2.space.graph.operators import (
 )
 from nas_sv2.space.onnx_models.model import OnnxModel
 from nas_sv2.space.onnx_models.model_cost import VIEWS
-from nas_sv2.space.onnx_models.nodes import MOST_NAME, ModelGraph, ModelNode, Tensor
+from nas_sv2.space.onnx_models.nodes import MOST_NAME, QUANTISING, ModelGraph, ModelNode, Tensor
 
+FLOAT32 = "be float32 (its int8 form is priced with --precision int8)"
 CHANNELS = 1
 """The axis of the channels."""
 
@@ -105,6 +106,8 @@ class _Reader:
             return None
         kind = KINDS.get(node.operator, lambda reader, node: None)(self, node)
         if kind is None:
+            if node.operator in QUANTISING:
+                raise _refused(self.file, "precision", node.operator, FLOAT32)
             covered = ", ".join(sorted({*KINDS, "Reshape", "Transpose"}))
             what = f"node {node.name}"
             raise _refused(self.file, what, node.operator, f"be one of {covered}")

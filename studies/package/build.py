@@ -210,7 +210,7 @@ def _winner(
     folder, digest = WeightsFolder.of_study(db, study_key(study)), record.architecture.digest
     weights, validation = folder.find(digest), None
     try:
-        images = data_of(study, data)
+        images = data_of(study, data, notify)
         sample = DataSample.of(images)
         validation = choose_subset(images, evaluator.recipe).val
         if weights is None:

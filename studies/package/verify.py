@@ -294,13 +294,19 @@ class Check:
     found: str
 
 
-def verify(folder: Path, data: str | None = None, run_source: bool = False) -> Iterator[Check]:
+def verify(
+    folder: Path,
+    data: str | None = None,
+    run_source: bool = False,
+    skip_unreadable: bool = False,
+) -> Iterator[Check]:
     """Check the package in `folder` and yield each result; checking may end at a failure.
 
     Args:
         folder: Folder that `nas-sv2 export` or `network train` wrote.
         data: Data whose validation images the forms classify; by default they run on noise.
         run_source: Whether to run a `model.py` that differs from the text of this nas-sv2.
+        skip_unreadable: Whether to leave out images that cannot be read.
 
     Raises:
         ConfigError: If the folder is not a package, contradicts its card, or refers to files
@@ -325,7 +331,7 @@ def verify(folder: Path, data: str | None = None, run_source: bool = False) -> I
         yield Check(name, made.holds, made.found)
         if not made.holds:
             del asked[name]
-    yield from _forms_check(package, asked, normalise, data)
+    yield from _forms_check(package, asked, normalise, data, skip_unreadable)
 
 
 _NAMES = (*(name for name in FILES if name != SUMS), CARD)
@@ -376,7 +382,11 @@ def _parts_check(package: Package) -> Iterator[Check]:
 
 
 def _forms_check(
-    package: Package, files: dict[str, bytes], normalise: Normalise, data: str | None
+    package: Package,
+    files: dict[str, bytes],
+    normalise: Normalise,
+    data: str | None,
+    skip_unreadable: bool,
 ) -> Iterator[Check]:
     """Run the forms in `files`: on the validation images of `data`, or on noise."""
     network, kind = torch_form(package.trained, package.weights), _read(package, kind_in)
@@ -388,7 +398,7 @@ def _forms_check(
                 images = noise(trained.channels, trained.resolution)
                 found = agreements(network, forms, images, kind)
             else:
-                part, same_images = _validation(package, data)
+                part, same_images = _validation(package, data, skip_unreadable)
                 found = agreements(network, forms, batches_of(part, normalise), kind)
     except StoreError as error:
         yield Check("forms", False, str(error))
@@ -480,14 +490,19 @@ def _accuracy_check(package: Package, name: str, agreement: Agreement, same_imag
     return Check(what, now.is_near(was, slack), found)
 
 
-def _validation(package: Package, spec: str) -> tuple[Part, bool]:
+def _validation(package: Package, spec: str, skip_unreadable: bool) -> tuple[Part, bool]:
     """Open the validation images, and say whether they are exactly those of the export."""
     field = f"centre_of in {package.folder / CARD_JSON}"
     taken = read_resolution(field, _read(package, lambda card: card["input"]["centre_of"]))
     check_image_size(field, taken)
     fit = _read(package, lambda card: str(card["input"].get("fit", FITS[0])))
     recipe = recipe_from_document(_read(package, lambda card: card["recipe"]))
-    data = open_data(adopt_fit(spec, fit), resolution=taken, numbers=recipe.numbers)
+    data = open_data(
+        adopt_fit(spec, fit),
+        resolution=taken,
+        skip_unreadable=skip_unreadable,
+        numbers=recipe.numbers,
+    )
     subset, trained = choose_subset(data, recipe), package.trained
     if (data.channels, subset.classes) != (trained.channels, trained.classes):
         allowed = f"must have images of {trained.channels} channels and {trained.classes} classes"

@@ -4,6 +4,7 @@ A study depends only on the content of both, so they may be moved.
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -53,12 +54,15 @@ def data_place(study: optuna.Study) -> str:
     return place
 
 
-def data_of(study: optuna.Study, data: str | None = None) -> ImageData:
+def data_of(
+    study: optuna.Study, data: str | None = None, notify: Callable[[str], None] | None = None
+) -> ImageData:
     """Open the data of the study at the resolution of its recipe.
 
     Args:
         study: A study of ours.
         data: The data spec; None for the last place of the data.
+        notify: Is called with a line before minutes of decoding.
 
     Raises:
         ConfigError: The data are missing.
@@ -75,6 +79,7 @@ def data_of(study: optuna.Study, data: str | None = None) -> ImageData:
             where,
             resolution=recipe.resolution,
             skip_unreadable=identity["skip_unreadable"],
+            notify=notify,
             numbers=recipe.numbers,
         )
     except ConfigError as error:

@@ -1,7 +1,7 @@
 """A qualification: what is trained, what is known already, what is refused."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ class Trainings:
         self.ends_after = ends_after
 
     def __call__(
-        self, trainings: Sequence[Any], data: str, jobs: int
+        self, trainings: Sequence[Any], asked: QualifyRequest, jobs: int
     ) -> Iterator[tuple[Any, Evaluation]]:
         for one in trainings:
             if len(self.done) == self.ends_after:
@@ -92,6 +92,20 @@ def test_what_was_trained_before_a_kill_is_not_trained_again(
     assert again == found
 
 
+def test_images_that_cannot_be_read_are_left_out_only_if_asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, folder: Callable[..., Path]
+) -> None:
+    root = folder()
+    (root / "cat" / "torn.png").write_bytes(b"\x89PNG")
+    monkeypatch.setattr(qualification, "_run", Trainings(ends_after=0))
+    asked = request(tmp_path, data=f"imagefolder:{root}")
+    with pytest.raises(ConfigError, match=r"1 of 21 images cannot be read: 'cat/torn.png'"):
+        qualify(asked, database(tmp_path), lambda line: None, lambda done, total: None)
+    asked = dataclasses.replace(asked, skip_unreadable=True)
+    with pytest.raises(KeyboardInterrupt):  # by the first training
+        qualify(asked, database(tmp_path), lambda line: None, lambda done, total: None)
+
+
 def test_the_certificate_is_of_what_was_asked_and_is_kept(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -128,8 +142,10 @@ def test_several_labels_and_numbers_are_qualified_by_their_score(
     data = table_of(np.minimum(labels, 1) if score == "mean_ap" else labels, tmp_path)
     opened = open_data(data, numbers=score == "mae")
 
-    def run(trainings: Sequence[Any], asked: str, jobs: int) -> Iterator[tuple[Any, Evaluation]]:
-        assert asked == data
+    def run(
+        trainings: Sequence[Any], asked: QualifyRequest, jobs: int
+    ) -> Iterator[tuple[Any, Evaluation]]:
+        assert asked.data == data
         for one, plain in Trainings()(trainings, asked, jobs):
             value = plain.scores[0]
             found = dataclasses.replace(

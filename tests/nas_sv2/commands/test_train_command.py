@@ -89,6 +89,14 @@ def test_a_folder_holds_the_network_its_numbers_and_how_it_came_to_them(
     assert f"{metrics['validation']['accuracy']:.2%}" in out
     code, out, err = command_line("network", "verify", "out", "--data", asked[4])
     assert code == 0 and out.count("ok  ") == 13, out + err
+    (tmp_path / "pets" / "cat" / "torn.png").write_bytes(b"\x89PNG")
+    code, _, err = command_line("network", "verify", "out", "--data", asked[4])
+    assert code == 2 and "--skip-unreadable" in err
+    code, again, err = command_line(
+        "network", "verify", "out", "--data", asked[4], "--skip-unreadable"
+    )
+    assert (code, again) == (0, out), err
+    (tmp_path / "pets" / "cat" / "torn.png").unlink()
     with torch.no_grad():
         assert nas_sv2.load("out")(torch.zeros(2, 3, 16, 16)).shape == (2, 2)
 

@@ -130,6 +130,17 @@ def node(operator: str, *inputs: str, **attributes: Any) -> Any:
     return helper.make_node(operator, ["x", *inputs], ["y"], "n", **attributes)
 
 
+def test_a_file_in_int8_is_refused_with_the_way_to_its_price(save: Save) -> None:
+    scale = {"scale": np.float32(0.1), "zero": np.uint8(0)}
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["y"]),
+    ]
+    said = r"precision must be float32 \(its int8 form is priced with --precision int8\) to be em"
+    with pytest.raises(ConfigError, match=said):
+        lower(load_model(save(nodes, X, scale, opset=14)))
+
+
 @pytest.mark.parametrize(
     ("made", "message"),
     [

@@ -78,6 +78,18 @@ def test_moved_pictures_are_fitted_as_the_study_began(folder: Folder, tmp_path: 
         data_of(study, f"imagefolder+stretch:{there}")
 
 
+def test_images_that_are_decoded_again_say_so_before(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "first"))
+    study, said = begun(tmp_path, f"imagefolder:{folder(count=300)}"), list[str]()
+    data_of(study, notify=said.append)
+    assert said == []
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "second"))
+    data_of(study, notify=said.append)
+    assert len(said) == 1 and said[0].startswith("decoding 600 images to 32×32, once")
+
+
 def test_of_several_differences_the_one_that_the_others_follow_from_is_named(
     tmp_path: Path,
 ) -> None:
