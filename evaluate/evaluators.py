@@ -89,7 +89,8 @@ def find_evaluator(
 
     Args:
         recipe: The recipe that its evaluations record.
-        identity: What the study kept of it beside the recipe, `{kind: content}`, or nothing.
+        identity: The fields that the study kept of it beside the recipe, `{kind: content}`; empty
+            for a recipe alone.
         place: The folder it lies in now, if it lies in one.
 
     Raises:

@@ -51,7 +51,7 @@ def check_fields(value: object, where: str = "") -> None:
 
     Args:
         value: The dataclass.
-        where: What precedes the names of its fields, such as `stages[0].`.
+        where: The words before the names of its fields, such as `stages[0].`.
 
     Raises:
         ConfigError: A field has another type or is outside its limits; names the first.

@@ -83,10 +83,10 @@ class Rejected(NasError):
     """A candidate broke a limit.
 
     Args:
-        constraint: The name of the limit, as told to the sampler.
+        constraint: The name of the limit, as the sampler gets it.
         excess: How far beyond it the candidate is, as a share of the limit; above 0.
         reason: The same for a person.
-        excesses: What is known of all limits, this one among them.
+        excesses: The known excesses of all limits, this one among them.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""Where all meet: the walk of a candidate and the loop around it."""
+"""The search: the walk of a candidate, and the loop around it."""

@@ -289,7 +289,7 @@ def ask_first(question: str) -> None:
 
     Raises:
         ConfigError: Standard input is not a terminal.
-        typer.Exit: The answer is no.
+        typer.Exit: The user declines.
     """
     if not sys.stdin.isatty():
         raise ConfigError(

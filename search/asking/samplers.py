@@ -18,10 +18,10 @@ class SamplerChoice:
     Attributes:
         make: The sampler for a seed and a search.
         learns_from_pruned: Whether it takes the constraints of a PRUNED trial into account.
-            NSGA-II and the Gaussian process look at COMPLETE trials alone, so that rejected
-            candidates are told to them with the worst values seen, and their constraints.
-        resumes: Whether a new sampler with the same seed takes up where the last one ended. Others
-            would repeat their first candidates.
+            NSGA-II and the Gaussian process look at COMPLETE trials alone. So they get rejected
+            candidates with the worst values seen, and with their constraints.
+        resumes: Whether a new sampler with the same seed continues after the last one's
+            candidates. Others would repeat their first ones.
         models_latency: Whether it has a model of latency, which begins with a few measurements.
     """
 

@@ -20,7 +20,7 @@ class SearchDescribed:
 
     Attributes:
         study: The name of its study.
-        lines: What is searched, and how: one fact a line.
+        lines: The description of the search, one fact a line.
     """
 
     study: str
@@ -32,7 +32,7 @@ class Notice:
     """Something takes long or is waited for, such as a device in use.
 
     Attributes:
-        reason: What and why, in one line.
+        reason: The wait and its reason, in one line.
     """
 
     reason: str
@@ -58,7 +58,7 @@ class StageEntered:
     """The trial has come to a stage that takes a while.
 
     Attributes:
-        stage: Its name; of several workers all their stages, with counts.
+        stage: The name of the stage, or all stages of several workers, with counts.
     """
 
     stage: str
@@ -78,15 +78,15 @@ class TrialFinished:
 
     Attributes:
         number: The trial.
-        verdict: How, in one word.
-        reason: Why; empty if the verdict is "finished".
-        record: What was found, if it finished or was known.
-        seconds: How long it took.
+        verdict: The end, in one word.
+        reason: The reason; empty if the verdict is "finished".
+        record: The record, if it finished or was known.
+        seconds: The time that it took.
         finished: Finished trials of the study, this one included.
-        wanted: How many are wanted.
+        wanted: The finished trials that are wanted.
         remaining_s: Estimate of the time that the others will take (`TimeLeft`), or None before
             the first.
-        notice: What else the user has to know; mostly empty.
+        notice: A further line for the user; mostly empty.
     """
 
     number: int

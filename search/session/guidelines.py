@@ -55,12 +55,12 @@ TOTAL = "waste"
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What a search prunes by.
+    """The guidelines that prune the candidates of a search.
 
     Attributes:
-        limits: On candidates.
-        identity: What of it is part of what a study is.
-        described: For people, a fact a line.
+        limits: The limits on candidates.
+        identity: The part that belongs to the study's identity.
+        described: The description, one fact a line.
     """
 
     limits: GuidelineLimits
@@ -69,7 +69,7 @@ class Chosen:
 
 
 def check_choice(choice: str | None) -> None:
-    """Refuse a word that is none of `CHOICES`; None leaves the choice to us.
+    """Refuse a word that is not one of `CHOICES`; None leaves the choice to us.
 
     Raises:
         ConfigError: It is another word.
@@ -86,16 +86,17 @@ def choose(
     space: SearchSpace,
     budget: Budget,
 ) -> Chosen:
-    """The guidelines of a search.
+    """Choose the guidelines of a search.
 
     Args:
-        choice: The user's word, or None: as the study was begun, else measured where every target
+        choice: The user's word, or None: as the study was begun, else `measured` if every target
             has a profile.
-        began: What the study was begun with (`Chosen.identity`); None for a new one.
-        targets: Where latency counts.
-        profiles: Where their profiles are.
-        space: What is sampled.
-        budget: Its limits on cost.
+        began: The guidelines that the study was begun with (`Chosen.identity`); None for a new
+            one.
+        targets: The targets whose latency counts.
+        profiles: The store of their profiles.
+        space: The space that is sampled.
+        budget: The limits of the search on cost.
 
     Raises:
         ConfigError: `measured` was asked for, and a target has no profile of this device.
@@ -131,9 +132,9 @@ def choose(
 
 
 def supernet_guidelines(choice: str, space: SearchSpace) -> GuidelineLimits:
-    """What the random networks of a supernet's training are held against.
+    """Return the limits for the random networks of a supernet's training.
 
-    A profile of a device is not asked for: a supernet is for all of them.
+    A profile of a device plays no part: a supernet is for all devices.
 
     Raises:
         ConfigError: The word is neither `paper` nor `off`.

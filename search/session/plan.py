@@ -93,9 +93,9 @@ class SearchPlan:
         book: The targets by name, the user's objects among them.
         targets: The names of those whose latency counts.
         budget: Upper limits.
-        space: What is sampled; a level may wait for the data (`at_timed_input`).
+        space: The space that is sampled; a level may wait for the data (`at_timed_input`).
         timed_input: The input of the level; None if the space says it, or it is known.
-        evaluator: How good a candidate becomes.
+        evaluator: The evaluator of the candidates' scores.
         data: The images, in the user's words.
         sampler: A key of `SAMPLERS`.
         trials: Finished candidates to reach.
@@ -104,7 +104,7 @@ class SearchPlan:
         study: The name of the study.
         storage: The URL of the database.
         guidelines: `measured`, `paper`, `off`, or None for as the study began.
-        audit: Which pruned candidates go the whole way.
+        audit: The pruned candidates that are trained and timed all the same.
         stop_rule: Whether trainings that promise little growth of the front are ended.
         latency: `measured`, `auto` or `predicted`.
         require_measured: Whether targets that do not run networks are refused.
@@ -159,7 +159,7 @@ class SearchPlan:
         """Open the images, as the evaluator takes them: `ImageData`, or `SceneData` of a detector.
 
         Args:
-            notify: Is called with what takes long.
+            notify: Is called with a line before a long step.
 
         Raises:
             ConfigError: There are no such data, or the evaluator cannot use them.
@@ -198,7 +198,7 @@ class SearchPlan:
     def identity(
         self, targets: Mapping[str, Target], guidelines: Chosen, data: DataSet
     ) -> dict[str, Any]:
-        """What all trials of the study depend on."""
+        """Return the settings that all trials of the study depend on."""
         modules = self.book.modules(targets)
         return {
             "space": self.space.name,
@@ -404,7 +404,7 @@ def _words_of(budget: Budget) -> list[str]:
 def _study_name(
     targets: Sequence[str], words: Mapping[str, Any], evaluator: EvaluatorChoice
 ) -> str:
-    """`arm-140M-animals-quick`: so that repeating a command goes on with its study."""
+    """Name a study as `arm-140M-animals-quick`, so that repeating a command resumes it."""
     space = [] if words["space"] is None else [Path(words["space"]).stem]
     space += [words["input"]] if words["input"] else []
     parts = [*targets, *words["budgets"], *space, _short_name(words["data"]), evaluator.short_name]
@@ -448,7 +448,7 @@ def describe_search(
         guidelines: Those that it prunes by.
         done: The finished trials of its study.
         reference_ms: The time of the reference network, by target that is corrected for drift.
-        certified: What the certificate of its recipe says.
+        certified: The words of the recipe's certificate.
     """
     recipe = plan.recipe
     shown = ", ".join(f"{name} ({target.provenance})" for name, target in targets.items())

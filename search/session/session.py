@@ -96,12 +96,12 @@ SEEDS = 2**32  # of samplers; the numbers beyond begin again at 0
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """What a search has found.
+    """The result of a search.
 
     Attributes:
         study: The name of its study.
         records: Every record by its trial.
-        ended_by: What ended it before its time: an error, or the user's KeyboardInterrupt.
+        ended_by: The error, or the user's KeyboardInterrupt, that ended it before its time.
     """
 
     study: str
@@ -115,7 +115,7 @@ def search(plan: SearchPlan, db: Database, on_event: OnEvent = ignore) -> Search
     While another process is at the study, this one joins it.
 
     Args:
-        plan: What is asked. Its workers open the database at its `storage`.
+        plan: The plan. Its workers open the database at its `storage`.
         db: The same database.
         on_event: Is called with every event.
 
@@ -557,7 +557,7 @@ def _end_of(step: Callable[[], None]) -> NasError | KeyboardInterrupt | None:
 
 
 def _check_devices(study: str, targets: Mapping[str, Target], first: Record) -> None:
-    """Refuse to go on if a target is not the device that the study was begun on.
+    """Refuse to resume if a target is not the device that the study was begun on.
 
     A latency of another machine or runtime beside the first ones would make a front of neither.
     """

@@ -120,7 +120,7 @@ class _Replayed(msgspec.Struct):
 
 
 class _Identity(msgspec.Struct):
-    """What an identity holds; older versions kept less."""
+    """The fields of an identity; older versions kept less."""
 
     key: Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
     targets: Annotated[dict[str, str], Meta(min_length=1)]

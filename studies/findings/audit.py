@@ -1,8 +1,8 @@
-"""What the guidelines pruned in a study, and what their audit found.
+"""Counts the candidates that the guidelines pruned in a study, and checks them by an audit.
 
-Of the candidates that a guideline pruned a stated share went the whole way all the same. How many
-of these are on the front bounds how many of the others would be (Clopper and Pearson 1934: no
-distribution is assumed).
+A stated share of the pruned candidates is trained and timed all the same. The number of these on
+the front bounds the number of the others that would be (Clopper and Pearson 1934: no distribution
+is assumed).
 """
 
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ class Trial(Protocol):
 
     @property
     def number(self) -> int:
-        """Which it is."""
+        """The number of the trial."""
 
     @property
     def state(self) -> Any:
@@ -31,18 +31,18 @@ class Trial(Protocol):
 
     @property
     def user_attrs(self) -> dict[str, Any]:
-        """What the search noted."""
+        """The notes of the search."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What one guideline did.
+    """The candidates that one guideline pruned.
 
     Attributes:
-        guideline: Its name.
-        pruned: How many candidates it turned away, those audited among them.
-        audited: How many of them went the whole way.
-        entered: How many of those are on the front.
+        guideline: The name of the guideline.
+        pruned: The number of candidates that it pruned, those audited among them.
+        audited: The number of them that were trained and timed all the same.
+        entered: The number of those that are on the front.
     """
 
     guideline: str
@@ -61,7 +61,7 @@ class Pruned:
         return float(found.proportion_ci(CONFIDENCE, method="exact").high)
 
     def describe(self) -> str:
-        """In one line."""
+        """Describe the counts in one line."""
         plural = "s" * (self.pruned != 1)
         head = f"pruned by {self.guideline}: {self.pruned} candidate{plural}"
         if self.most_wrong is None:
@@ -73,7 +73,7 @@ class Pruned:
 
 
 def audit_guidelines(trials: Iterable[Trial], front: Front) -> list[Pruned]:
-    """What each guideline pruned, the busiest first, and all of them together.
+    """Count what each guideline pruned, the busiest first, and what all of them did.
 
     A candidate that was asked again, after an interruption say, counts once. An audit counts once
     it has come to a verdict.

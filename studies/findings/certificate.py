@@ -39,10 +39,10 @@ class ScoredNetwork:
 
     Attributes:
         architecture: The network.
-        scores: By the recipe, one for each seed; higher is better.
-        reference: By the reference recipe, the same seeds.
-        seconds: Of one evaluation by the recipe, mean over the seeds, on one thread.
-        counts: What can be said without training (`flops`, `synflow`, ...), of the form that is
+        scores: The scores by the recipe, one for each seed; higher is better.
+        reference: The scores by the reference recipe, with the same seeds.
+        seconds: The time of one evaluation by the recipe, mean over the seeds, on one thread.
+        counts: Scores that need no training (`flops`, `synflow`, ...), of the form that is
             trained, mean over the seeds; higher is better.
     """
 
@@ -82,14 +82,14 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What changing one dimension did, on average over the pairs that differ in it alone.
+    """The effect of one dimension, on average over the pairs that differ in it alone.
 
     Attributes:
         dimension: One of `probe_networks.DIMENSIONS`.
-        pairs: How many there are.
-        right: In how many of the `separated` pairs recipe and reference agree on the sign.
-        separated: Pairs that the reference tells apart.
-        ours: Mean score of the higher end minus that of the lower, by the recipe.
+        pairs: The number of pairs.
+        right: The number of `separated` pairs on whose sign recipe and reference agree.
+        separated: The number of pairs that the reference tells apart.
+        ours: The mean score of the higher end minus that of the lower, by the recipe.
         theirs: The same by the reference.
     """
 
@@ -102,26 +102,26 @@ class Effect:
 
     @property
     def bias(self) -> float:
-        """Below 0: the recipe likes the lower end (shallow, narrow, ...) more than it should."""
+        """The bias; below 0, the recipe prefers the lower end (shallow, narrow, ...) too much."""
         return self.ours - self.theirs
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What a qualification found.
+    """The result of a qualification.
 
     Attributes:
-        recipe: Name of the recipe.
-        recipe_digest: Of the recipe.
-        reference: Name of the recipe that is held for the truth.
-        reference_digest: Of it.
-        scored_by: Of what the recipe's scores are, as `Recipe.score` names it.
+        recipe: The name of the recipe.
+        recipe_digest: The digest of the recipe.
+        reference: The name of the recipe that is held for the truth.
+        reference_digest: The digest of the reference.
+        scored_by: The score of the recipe, as `Recipe.score` names it.
         reference_scored_by: The same for the reference.
-        data: As evaluations record it.
-        space: Name of the space whose networks were trained.
-        space_digest: Of it.
-        place: Where was trained, as evaluations record it.
-        longer: How many times as many training images the reference saw.
+        data: The data, as evaluations record them.
+        space: The name of the space whose networks were trained.
+        space_digest: The digest of the space.
+        place: The processor that trained, as evaluations record it.
+        longer: The training images that the reference saw, over those that the recipe saw.
         joint: Networks that vary in everything at once.
         matched: Networks of equal FLOPs.
         contrasts: Pairs in `joint` that differ in one dimension.
@@ -167,7 +167,7 @@ class Certificate:
 
     @property
     def smallest_difference(self) -> float | None:
-        """Of two candidates' scores: what the seed alone exceeds in one pair of twenty."""
+        """The difference of two scores that the seed alone exceeds in one pair of twenty."""
         return None if self.noise is None else smallest_difference(self.noise, 1)
 
     @property
@@ -178,7 +178,7 @@ class Certificate:
 
     @property
     def seconds(self) -> float:
-        """What a candidate costs, mean over the networks, on one thread."""
+        """The time of a candidate, mean over the networks, on one thread."""
         return statistics.fmean(one.seconds for one in self.networks)
 
     def ranking(self, networks: Sequence[ScoredNetwork], by: str | None = None) -> Ranking:
@@ -192,18 +192,18 @@ class Certificate:
         )
 
     def lead_over(self, networks: Sequence[ScoredNetwork], by: str) -> Estimate:
-        """By how much the recipe's τ exceeds that of a count."""
+        """Return the recipe's τ minus that of a count."""
         truth = [one.truth for one in networks]
         return lead(_runs(networks, None), _runs(networks, by), truth)
 
     @cached_property
     def effects(self) -> tuple[Effect, ...]:
-        """By dimension, in the order in which they occur."""
+        """The effects by dimension, in the order in which they occur."""
         names = dict.fromkeys(pair.dimension for pair in self.contrasts)
         return tuple(self._effect(name) for name in names)
 
     def describe(self) -> str:
-        """In one line, for searches and fronts."""
+        """Describe the certificate in one line, for searches and fronts."""
         joint = self.ranking(self.joint)
         words = [
             f"certified on {self.data}, space {self.space}: τ {joint.tau} over "

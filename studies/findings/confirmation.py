@@ -1,8 +1,8 @@
 """Whether found networks beat the hand-designed one of their level, judged all together.
 
-Both networks are trained with the same seeds, so that what a seed does to both, by the order of
-the images and the draws of the augmentation, cancels: the difference is taken seed by seed. Both
-ran in one session, in alternation.
+Both networks are trained with the same seeds, and the difference is taken seed by seed. So the
+effect of a seed on both, by the order of the images and the draws of the augmentation, cancels.
+Both ran in one session, in alternation.
 
 A confirmation compares every finalist with the baseline by the score of the study (`scored_by`)
 and, on every target that was measured, in time. Each comparison is a chance to be lucky: at 5 %
@@ -16,10 +16,10 @@ accurate", "faster on every target") is wrong only if one of them is: an interse
 
 Score. Student's t of the differences by seed, n − 1 degrees of freedom. It speaks of another
 training, not of other test images. Time. The sign test over the rounds of a session
-(`latency.pair`); a latency that was priced and not run is no test, and takes no part.
+(`latency.pair`). Latencies that were priced and not run give no test, and take no part.
 
-The interval that goes with a verdict is that of its test, at the level at which it was judged, so
-that it leaves "no difference" out exactly where the difference is more than chance.
+The interval of a verdict is that of its test, at the level at which it was judged. So it leaves
+"no difference" out exactly if the difference is more than chance.
 
 Equal score. A tie may hide a loss, so it does not prove equality. With a margin, a finalist is
 *not worse* if it is shown to lose less than the margin: a test of non-inferiority, one-sided
@@ -97,14 +97,14 @@ class ScoreGain:
     """A finalist's score minus the baseline's, paired by seed; higher is better.
 
     Attributes:
-        differences: By seed.
-        low: Of the interval of their mean, at `level`.
-        high: The same.
-        chance: Two-sided, of so large a mean where there is no difference.
+        differences: The difference of each seed.
+        low: The lower end of the interval of their mean, at `level`.
+        high: The upper end.
+        chance: The two-sided chance of so large a mean if there is no difference.
         verdict: Whether the difference is more than chance.
-        level: At which it was judged: the chance of an interval that leaves the truth out. None in
-            confirmations of before accuracies and times were judged together, whose interval is
-            of 95 %, for this difference alone, and not what decided.
+        level: The chance of an interval that leaves the truth out, at which it was judged. None
+            in confirmations from before accuracies and times were judged together. Their interval
+            is of 95 %, for this difference alone, and did not decide.
     """
 
     differences: tuple[float, ...]
@@ -125,14 +125,15 @@ class LatencyGain:
     """A finalist's time relative to the baseline's on one target.
 
     Attributes:
-        ratio: Below 1 where the finalist is faster.
-        ratio_ci: Its interval, at `level`; None where nothing was run, or in too few rounds.
-        provenance: Of both latencies.
+        ratio: The ratio of the times, below 1 if the finalist is faster.
+        ratio_ci: Its interval, at `level`; None if nothing was run, or in too few rounds.
+        provenance: The provenance of both latencies.
         contended: Whether other programs ran meanwhile.
         verdict: Whether the order is settled.
-        rule: What is a tie there.
-        chance: Two-sided, of rounds as clear where both are as fast; None where nothing was run.
-        level: As in `ScoreGain`; None where nothing was run too.
+        rule: The rule for a tie there.
+        chance: The two-sided chance of rounds as clear if both are as fast; None if nothing was
+            run.
+        level: As in `ScoreGain`; None if nothing was run, too.
     """
 
     ratio: float
@@ -150,8 +151,8 @@ class NotWorse:
     """Whether a finalist is shown to lose less than the margin.
 
     Attributes:
-        low: Lower end of the one-sided interval of the mean difference, at `level`.
-        chance: One-sided, of so high a mean if the finalist loses the margin.
+        low: The lower end of the one-sided interval of the mean difference, at `level`.
+        chance: The one-sided chance of so high a mean if the finalist loses the margin.
         holds: Whether it is shown.
         level: The chance at which it was judged.
     """
@@ -371,7 +372,7 @@ class Confirmation:
         """The confirmation that `to_json` gave, also after a round through JSON.
 
         Raises:
-            StoreError: It is none.
+            StoreError: The data are those of no confirmation.
         """
         with reading_stored("a stored confirmation"):
             if unknown := data.keys() - {field.name for field in dataclasses.fields(cls)}:
@@ -428,16 +429,16 @@ def _is(verdict: Verdict, better: str, worse: str) -> str:
 
 
 WRONG = 0.05
-"""The chance that a confirmation calls any difference more than chance that is none."""
+"""The chance that a confirmation finds any difference between equals."""
 
 
 @dataclass(frozen=True)
 class Finalist:
-    """What was found of a finalist beside the baseline, not judged yet.
+    """A finalist beside the baseline, not judged yet.
 
     Attributes:
-        trial: Of the study.
-        digest: Of the network.
+        trial: The trial of the study.
+        digest: The digest of the network.
         score: Its scores beside the other's.
         times: Its times beside the other's, by target.
         against: As in `Finding`.

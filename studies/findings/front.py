@@ -134,8 +134,8 @@ def _front_first(records: Mapping[int, Record], estimates: Estimates = NONE) -> 
 class GrowingFront:
     """The front of a study that grows; only new candidates are compared with it.
 
-    What is beaten stays beaten: what beats the one that beat it beats it too. Only if a record of
-    the front itself was changed, as by a later measurement, are all compared again.
+    A beaten candidate stays beaten: whichever beats the one that beat it beats it too. Only if a
+    record of the front itself was changed, as by a later measurement, are all compared again.
     """
 
     _shown: set[int] = field(default_factory=set)

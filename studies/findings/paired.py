@@ -97,7 +97,7 @@ def step_of(by: str, images: int, counts: Sequence[int], scores: Sequence[float]
     Args:
         by: The score.
         images: Number of test images.
-        counts: Of them, by class or label; none if labels are numbers.
+        counts: Their number by class or label; empty if labels are numbers.
         scores: Scores of all networks and seeds.
     """
     if by == "accuracy":

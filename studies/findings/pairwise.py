@@ -21,11 +21,11 @@ class Difference:
     """One figure of a network against that of another.
 
     Attributes:
-        gain: Of a latency the share by which it is faster (below 0: slower); of a score the
-            difference, higher is better.
-        sure: `sure` where the difference is more than noise, `tie` where it is not, `unknown`
-            where nobody has seen how much noise there is.
-        why: The reason, for a person.
+        gain: The share by which a latency is faster (below 0: slower), or the difference of two
+            scores, higher is better.
+        sure: `sure` if the difference is more than noise, `tie` if it is not, `unknown` if the
+            noise is not known.
+        why: The reason in words.
         mark: The same in a word or two.
     """
 
@@ -36,7 +36,7 @@ class Difference:
 
 
 def compare_latencies(ours: Latency, theirs: Latency) -> Difference:
-    """By how much `ours` is faster than `theirs`; by their 95 % intervals whether that is sure."""
+    """Compare two latencies; their 95 % intervals say whether the difference is sure."""
     gain = 1 - ours.ms / theirs.ms
     kinds = {ours.provenance, theirs.provenance}
     if ours.ci_ms is None or theirs.ci_ms is None:
@@ -56,12 +56,12 @@ def compare_latencies(ours: Latency, theirs: Latency) -> Difference:
 def compare_scores(
     ours: Record, theirs: Record, certificate: Certificate | None, among: int = 1
 ) -> Difference:
-    """By how much the score of `ours` is better; by the certificate whether that is sure.
+    """Compare two scores; the certificate says whether the difference is sure.
 
     Args:
         ours: The network that is spoken of.
         theirs: The one it is compared with.
-        certificate: Of the recipe; knows the noise of the seed.
+        certificate: The certificate of the recipe; it knows the noise of the seed.
         among: From how many candidates `ours` was chosen by its score: the luckiest of many has
             more luck than one (Bonferroni).
     """

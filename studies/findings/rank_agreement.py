@@ -40,7 +40,7 @@ class Estimate:
 
     @property
     def above_zero(self) -> bool | None:
-        """Whether it is so for sure; None where there is no interval."""
+        """Whether the whole interval is above 0; None without an interval."""
         return None if self.low is None else self.low > 0
 
     def __str__(self) -> str:
@@ -56,7 +56,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Decisive:
-    """Of the pairs that the reference tells apart, how many have the same order elsewhere.
+    """The pairs that the reference tells apart, and those with the same order elsewhere.
 
     `right` is a mean over the seeds.
     """
@@ -101,9 +101,9 @@ def chance_of(ours: Runs, theirs: Scores) -> float:
 
 
 def lead(ours: Runs, others: Runs, reference: Scores) -> Estimate:
-    """By how much the τ of `ours` against the reference exceeds that of `others`.
+    """Return the τ of `ours` against the reference minus that of `others`.
 
-    Both are taken over the same resampled networks, so that what they share cancels.
+    Both are taken over the same resampled networks, so that their common part cancels.
     """
     return _interval(
         lambda index: (
@@ -127,15 +127,16 @@ def decisive(ours: Runs, reference: Scores, gap: float) -> Decisive:
 
 
 BESIDE = "beside what a seed does to all networks alike"
-"""What `seed_noise` leaves out, for people: it changes no order, but any single score."""
+"""The part that `seed_noise` leaves out, in words: it changes any single score but no order."""
 
 
 def seed_noise(scores: Sequence[Scores]) -> float | None:
     """Standard deviation of one training's score, as far as it does not move all networks alike.
 
     Args:
-        scores: Of each network, by seed. Seeds are shared by all networks, and what a seed does
-            to all of them changes no order: it is taken off (residuals of network plus seed).
+        scores: The scores of each network by seed. Seeds are shared by all networks. The effect
+            of a seed on all of them changes no order, so it is taken off (residuals of network
+            plus seed).
 
     Returns:
         None with fewer than two seeds or two networks.

@@ -82,7 +82,7 @@ class Record:
     def sampler_objectives(self) -> tuple[float, ...]:
         """The objectives for the sampler, with the foreseen score of a training that was ended.
 
-        What it had at its end is lower than that of a worse network that was trained to the end.
+        The score at its end is lower than that of a worse network that was trained to the end.
         """
         score, *times = self.objectives
         return (score if self.foreseen is None else self.foreseen, *times)

@@ -1,6 +1,6 @@
-"""A study on one target beside the same networks on another: what moved, and why.
+"""Compares a study on one target with the same networks on another: what moved, and why.
 
-Accuracies are the same on both sides, so whatever changes is the latency. The reason for a change
+Trainings are the same on both sides, so that only the latency changes. The reason for a change
 of the front is first the rival, and how the two stand on either target. If the operators of a
 target are priced (`latency.breakdown`), it is also the kind of operator that makes the difference.
 """
@@ -33,7 +33,7 @@ class Move:
 
     Attributes:
         number: Its trial in the new study.
-        before: What the old study knows.
+        before: The record of the old study.
         after: The same with the latency on the new target.
         was_on: Whether it was on the front, among the networks that both sides know.
         is_on: Whether it is on the new front.
@@ -64,7 +64,7 @@ class ReplayComparison:
     Attributes:
         old_target: The one that the study was made for.
         target: The one that it was replayed on.
-        moves: Of each network, in the order of the new trials.
+        moves: The networks, in the order of the new trials.
         expected: Whether the fronts follow the scores that are expected of longer trainings.
     """
 
@@ -87,7 +87,7 @@ class ReplayComparison:
 
     @property
     def scored_by(self) -> str:
-        """What the networks are compared by, beside their latencies."""
+        """The score by which the networks are compared, beside their latencies."""
         return self.moves[0].after.evaluation.scored_by
 
     @cached_property
@@ -125,7 +125,7 @@ class ReplayComparison:
 
 
 def compare(old: Front, new: Front, old_target: str, target: str) -> ReplayComparison:
-    """What moved between two studies of the same networks.
+    """Compare two studies of the same networks.
 
     Args:
         old: The front of the study, with its estimates.
@@ -186,7 +186,7 @@ class Reasons:
     """Says why.
 
     Attributes:
-        comparison: What moved.
+        comparison: The comparison of both targets.
         before: The breakdown of the old target; None where there is none.
         after: That of the new target.
     """
@@ -217,7 +217,7 @@ class Reasons:
         )
 
     def sources(self) -> list[str]:
-        """Where the operators' shares come from, or that there are none."""
+        """Name the sources of the operators' shares, or say that there are none."""
         target = self.comparison.target
         if self.after is None:
             made = f"nas-sv2 device guidelines --target {target} makes one"
@@ -244,7 +244,7 @@ class Reasons:
         return f"{_share(share, tie)} on {name}{limit}"
 
     def _operators(self, *moves: Move) -> Iterator[str]:
-        """What makes the one of the pair that deviates more from the typical factor deviate."""
+        """Explain the one of the pair that deviates more from the typical factor."""
         subject = max(moves, key=lambda move: abs(math.log(self._deviation(move))))
         deviation = self._deviation(subject)
         if abs(deviation - 1) < TELLING:

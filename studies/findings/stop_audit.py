@@ -1,8 +1,8 @@
-"""What the stop rule saved in a study, and whether its audit found it wrong.
+"""Counts the time that the stop rule saved in a study, and checks the rule by its audit.
 
-A stopped training has a record like any other, with its score where it was ended; its excess of
-the rule keeps it off the front. One that the rule would have stopped and the audit let run on
-counts by what came out.
+A stopped training has a record like any other, with the score at its end. Its excess of the rule
+keeps it off the front. The audit lets some trainings run that the rule would have stopped. They
+count by their results.
 """
 
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from nas_sv2.studies.findings.record import STOP_RULE
 
 @dataclass(frozen=True, slots=True)
 class StopAudit:
-    """What the rule did.
+    """The effects of the rule.
 
     Attributes:
         stopped: Trainings that it ended.
         audited: Trainings that it would have ended and that ran on.
-        entered: How many of those are on the front: false stops.
-        spent_s: All trainings of the study, as far as they went.
-        saved_s: What the stopped ones would have taken further.
+        entered: The number of those on the front: false stops.
+        spent_s: The time of all trainings of the study, as far as they went.
+        saved_s: The further time that the stopped ones would have taken.
     """
 
     stopped: int
@@ -37,7 +37,7 @@ class StopAudit:
         return self.saved_s / whole if whole else 0.0
 
     def describe(self) -> str:
-        """In one line."""
+        """Describe the effects in one line."""
         plural = "s" * (self.stopped != 1)
         head = (
             f"{self.stopped} training{plural} stopped early, {self.saved:.0%} of the time saved "
@@ -53,7 +53,7 @@ class StopAudit:
 
 
 def audit_stops(front: Front) -> StopAudit | None:
-    """What the rule did in the study of a front; None where it never spoke."""
+    """Return the effects of the rule in the study of a front; None if it judged no training."""
     records = front.records
     said = {n: r.excesses[STOP_RULE] for n, r in records.items() if STOP_RULE in r.excesses}
     if not said:
