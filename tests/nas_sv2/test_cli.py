@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from scripted_study import ScriptedStudy
 
 from nas_sv2.search.walk import feasibility
 from nas_sv2.space.families.published import STRUCTURES, published_network
@@ -175,7 +176,7 @@ def test_an_infeasible_budget_exits_3_with_the_nearest_figure(
 def test_a_refused_search_leaves_no_study_in_a_database_that_was_there(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert run(*SEARCH, "--study", "first")[0] == 0
+    ScriptedStudy("sqlite:///nas-sv2.db", "first").all(found=2)
     monkeypatch.setattr(feasibility, "SAMPLES", 60)
     assert run(*SEARCH, "--budget", "1M")[0] == 3
     code, out, _ = run("study", "list", "--json")
