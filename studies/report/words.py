@@ -71,7 +71,7 @@ def rivals_of(facts: StudyFacts) -> dict[str, list[Against]]:
 
 def _against(facts: StudyFacts, number: int, role: str, against: int) -> Against:
     ours, rival = facts.records[number], facts.records[against]
-    compared = _compared(facts, number, against)
+    compared = _as_confirmed(facts, number, rival, _compared(facts, number, against))
     times = {
         target: compare_latencies(latency, rival.latencies[target])
         for target, latency in ours.latencies.items()
@@ -91,6 +91,24 @@ def _compared(facts: StudyFacts, number: int, against: int) -> Difference:
     if 1 - SURE < chance < SURE:
         return Difference(gain, "tie", why, "a tie")
     return Difference(gain, "sure", why, "sure")
+
+
+def _as_confirmed(
+    facts: StudyFacts, number: int, rival: Record, compared: Difference
+) -> Difference:
+    """Return a difference that is not sure if the newest longer trainings did not confirm it."""
+    verdicts = {
+        found.trial: (found.score.verdict, each.recipe)
+        for each in facts.confirmations  # the newest last
+        for found in each.findings
+        if (found.against or each.against) == rival.baseline
+    }
+    wanted = "better" if compared.gain > 0 else "worse"
+    verdict, recipe = verdicts.get(number, (wanted, ""))
+    if compared.sure != "sure" or verdict == wanted:
+        return compared
+    why = f"{compared.why}; trainings by {recipe} did not confirm it"
+    return Difference(compared.gain, "tie", why, "not confirmed")
 
 
 def best_is(record: Record) -> str:

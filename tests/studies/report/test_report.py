@@ -27,7 +27,13 @@ from nas_sv2.studies.report import write
 from nas_sv2.studies.report.charts import axes_of, front_chart, score_noise
 from nas_sv2.studies.report.facts import ReportFacts, read_report
 from nas_sv2.studies.report.network_card import OperatorProfiles
-from nas_sv2.studies.report.words import certificate_lines, commands_of, repeat_lines, speed
+from nas_sv2.studies.report.words import (
+    certificate_lines,
+    commands_of,
+    repeat_lines,
+    rivals_of,
+    speed,
+)
 from nas_sv2.studies.report.write import draw_front, report_markdown, report_page, write_report
 from nas_sv2.studies.storage.facts import StudyFacts
 from nas_sv2.studies.storage.recipe_evidence import CertificateStore
@@ -513,6 +519,36 @@ def test_a_report_shows_the_balanced_accuracy_of_uneven_classes(report: ReportFa
         assert "balanced 50.00%" in said and "99.60% of the" in said
     assert "<th>balanced</th>" in report_page(study)
     assert "balanced" not in report_page(report) + report_markdown(report, "x.png")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "mark"), [("better", "sure"), ("tie", "not confirmed"), ("worse", "not confirmed")]
+)
+def test_a_difference_that_longer_trainings_did_not_confirm_is_not_called_sure(
+    verdict: Any, mark: str, report: ReportFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas_sv2.studies.report.words.SURE", 0.5)  # of estimates, any chance
+
+    def marks(study: StudyFacts) -> dict[tuple[str, str], str]:
+        rows = rivals_of(study).items()
+        return {(rival, one.name): one.better.mark for rival, all_ in rows for one in all_}
+
+    before = marks(report.study)
+    (rival, name), *_ = (pair for pair, said in before.items() if said == "sure")
+    better = next(one.better.gain for one in rivals_of(report.study)[rival] if one.name == name)
+    assert better > 0
+    trial = int(name.partition("trial ")[2].rstrip(")"))
+    gain = ScoreGain((0.1, 0.2, 0.3), -0.1, 0.5, 0.2, verdict, 0.05)
+    older = dataclasses.replace(gain, verdict="better")
+    confirmations = [
+        Confirmation(
+            *(rival, "longer", "d" * 16, "a@0", 60, (1, 2, 3), 4.0, ()),
+            *((Finding(trial, "d", each, {}),), "2026-01-02T00:00:00+00:00", "cpu"),
+        )
+        for each in (older, gain)
+    ]
+    after = marks(dataclasses.replace(report.study, confirmations=confirmations))
+    assert after == {**before, (rival, name): mark}
 
 
 def test_confirmations_are_stated_with_the_score_that_they_compare(report: ReportFacts) -> None:
