@@ -59,7 +59,9 @@ ImageSize = Annotated[
         "--image-size", metavar="HEIGHTxWIDTH", help="Size of a detector's images in pixels."
     ),
 ]
-StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study.")]
+StudyName = Annotated[
+    str, typer.Argument(metavar="STUDY", help="Name of a study; nas-sv2 study list shows them.")
+]
 
 Storage = Annotated[
     str,

@@ -126,11 +126,14 @@ def find_network(text: str, db: "Database") -> Named[Classifier]:
         return Named(text, record_of(db, *trial).architecture)
     try:
         return Named(full_name(text), published_network(full_name(text)))
-    except ConfigError:
+    except ConfigError as error:
         path = Path(text)
         if path.suffix.lower() in MODEL_ENDINGS or os.sep in text or os.path.lexists(path):
             raise _no_description(path) from None
-        raise
+        if error.field != "architecture":
+            raise
+        files = "or your own file (.onnx for measure, network cost and network profile)"
+        raise ConfigError(error.field, text, f"{error.sentence}, {files}") from None
 
 
 def _no_description(path: Path) -> ConfigError:
