@@ -132,6 +132,8 @@ _OVER = f"more than the {PIXEL_LIMIT / 1e6:.0f} million pixels that are decoded 
 def _reason(file: Path, error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError) and (kind := kind_of(file)) != IMAGE:
         return f"{kind}, which is not read"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     reason = " ".join(str(error).split()) or type(error).__name__
     return reason.replace(str(file), "the file")
 

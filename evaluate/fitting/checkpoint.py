@@ -61,7 +61,10 @@ class Checkpoint:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(self.file, hashlib.sha256(content).digest() + content)
         except OSError as error:
-            raise StoreError(f"a checkpoint cannot be saved: {error}") from error
+            why = error.strerror or error
+            raise StoreError(
+                f"a checkpoint cannot be saved in {self.file.parent}: {why}"
+            ) from error
 
     def load(self) -> dict[str, Any] | None:
         """The state that was saved last; None if there is no usable file.

@@ -57,6 +57,19 @@ def test_the_size_of_the_pictures_is_kept(folder: Folder) -> None:
     assert opened(root).picture_side == 70  # from the cache
 
 
+def test_a_file_that_the_system_refuses_is_named_with_its_words_alone(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = folder() / "cat" / "1.png"
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(file))
+
+    monkeypatch.setattr(Image, "open", refuse)
+    with pytest.raises(Unreadable, match=r"^Permission denied$"):
+        decode(file, 32)
+
+
 @pytest.mark.parametrize(
     ("resolution", "is_enlarged"), [(19, False), (20, False), (21, True), ((20, 64), False)]
 )

@@ -1,3 +1,4 @@
+import errno
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ import killed_training
 import pytest
 import torch
 
+from nas_sv2.errors import StoreError
 from nas_sv2.evaluate.fitting import checkpoint as checkpoint_module
 from nas_sv2.evaluate.fitting.checkpoint import CHECKSUM_BYTES, ENDING, Checkpoint
 
@@ -134,6 +136,21 @@ def test_another_torch_is_another_training(
     monkeypatch.setattr(torch, "__version__", "9.9")
     assert Checkpoint.of(tmp_path, IDENTITY, told.append).load() is None
     assert told[0].split(": ")[1] == f"torch {here}, not 9.9; the training starts again"
+
+
+def test_a_full_disk_is_named_with_the_folder_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint_module, "write_whole", full)
+    with pytest.raises(StoreError) as caught:
+        Checkpoint.of(tmp_path / "kept", IDENTITY, print).save({})
+    folder = tmp_path / "kept"
+    assert str(caught.value) == (
+        f"a checkpoint cannot be saved in {folder}: No space left on device"
+    )
 
 
 def test_a_save_replaces_the_last_one_whole(tmp_path: Path) -> None:
