@@ -5,6 +5,7 @@ from collections.abc import Callable
 from nas_sv2.database import DEFAULT_STORAGE
 from nas_sv2.database.database import Database as Database
 from nas_sv2.database.schema import VERSIONS
+from nas_sv2.search.events.interrupts import sigterm_interrupts as sigterm_interrupts
 
 
 def database_of(storage: str | Database) -> Database:

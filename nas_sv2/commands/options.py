@@ -278,9 +278,12 @@ def next_command(storage: str, command: str, name: str, *options: str) -> str:
 
 @contextmanager
 def resumable() -> "Iterator[None]":
-    """Say that the same command resumes the work, if the user interrupts it."""
+    """Say that the same command resumes the work, after Ctrl-C or SIGTERM."""
+    from nas_sv2.api.arguments import sigterm_interrupts
+
     try:
-        yield
+        with sigterm_interrupts():
+            yield
     except KeyboardInterrupt:
         say("interrupted; the same command goes on", error=True)
         raise

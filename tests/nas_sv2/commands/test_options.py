@@ -1,6 +1,9 @@
 """What commands share."""
 
+import os
 import shlex
+import signal
+import time
 
 import pytest
 
@@ -22,6 +25,10 @@ def test_an_interrupt_ends_with_the_line_that_the_same_command_goes_on(
 ) -> None:
     with pytest.raises(KeyboardInterrupt), resumable():
         raise KeyboardInterrupt
+    assert capsys.readouterr() == ("", "interrupted; the same command goes on\n")
+    with pytest.raises(KeyboardInterrupt), resumable():
+        os.kill(os.getpid(), signal.SIGTERM)  # as a scheduler sends it
+        time.sleep(10)
     assert capsys.readouterr() == ("", "interrupted; the same command goes on\n")
     with pytest.raises(ValueError, match="another"), resumable():
         raise ValueError("another")
