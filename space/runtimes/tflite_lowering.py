@@ -59,6 +59,8 @@ ALIGNMENT = 16
 FUSED: Mapping[str, str] = {"relu": "RELU", "relu6": "RELU6"}
 """Functions that an operator can end in."""
 Endable = Conv | Norm | Add | Linear
+MOST_TAPS = 25
+"""Positions of the largest depthwise kernel that XNNPACK has code for."""
 
 
 def build_tflite(
@@ -84,6 +86,19 @@ def build_tflite(
     for op in graph.ops:
         _append(op, writer)
     return _packed(writer, facts)
+
+
+def without_kernel(graph: Graph) -> int:
+    """Return the side of the largest depthwise kernel that XNNPACK has no code for, or 0.
+
+    LiteRT runs such a convolution by slower code (docs/lab, depthwise kernels by runtime).
+    """
+    sides = [
+        op.kind.kernel
+        for op in graph.ops
+        if isinstance(op.kind, Conv) and 1 < op.kind.groups == op.source.channels
+    ]
+    return max((side for side in sides if side**2 > MOST_TAPS), default=0)
 
 
 def require_litert() -> ModuleType:

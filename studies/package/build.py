@@ -1,7 +1,7 @@
 """Builds the package of a trial: from its record, and its weights or a repeated training."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +35,13 @@ from nas_sv2.studies.package.card import (
 from nas_sv2.studies.package.file_latency import FileLatency, latencies_of
 from nas_sv2.studies.package.folder import SUMS, check_out, write_folder
 from nas_sv2.studies.package.form_checks import Agreement
-from nas_sv2.studies.package.forms import FORMATS, TORCH, TrainedNetwork, check_formats
+from nas_sv2.studies.package.forms import (
+    FORMATS,
+    TORCH,
+    TrainedNetwork,
+    check_formats,
+    notify_of_slow_forms,
+)
 from nas_sv2.studies.storage.confirmation_store import confirmation_lines
 from nas_sv2.studies.storage.facts import StudyFacts, read_study
 from nas_sv2.studies.storage.named_networks import record_of
@@ -112,11 +118,8 @@ def export_trial(
     identity = whole_identity(opened.user_attrs, f"study {study}", ("recipe_digest", *TRAINED))
     evaluator = evaluator_of(opened, supernet)
     winner, sample = _winner(db, opened, record, evaluator, data, notify)
-    if int8 and winner.no_int8:
-        notify(f"no trained form in int8: {winner.no_int8}")
     written = formats or _formats_of(TargetBook.of_study(identity), record.latencies)
-    files = winner.files(int8, opset, written)
-    notify(f"running every form on {winner.checked_on}")
+    files = _files(winner, int8, opset, written, notify)
     checked = winner.checked(files)
     _check_accuracy(record.evaluation, checked.images[TORCH])
     latencies = _latencies(db, identity, record, winner, files, notify) if latency else []
@@ -139,6 +142,22 @@ def export_trial(
     card = trial_card(document, [*files, CARD_JSON, SUMS])
     write_folder(out, {**files, CARD_JSON: json_of(document), CARD: card.encode()})
     return Exported(number, checked.images, latencies)
+
+
+def _files(
+    winner: TrainedNetwork,
+    int8: bool,
+    opset: int,
+    formats: Collection[str],
+    notify: Callable[[str], None],
+) -> dict[str, bytes]:
+    """Return the files, and tell of a missing and of a slow form."""
+    if int8 and winner.no_int8:
+        notify(f"no trained form in int8: {winner.no_int8}")
+    notify_of_slow_forms(winner.trained, formats, notify)
+    files = winner.files(int8, opset, formats)
+    notify(f"running every form on {winner.checked_on}")
+    return files
 
 
 def _formats_of(book: TargetBook, targets: Iterable[str]) -> list[str]:

@@ -5,7 +5,7 @@ Weights next to 0 are 0 in all of them, so that no processor meets denormal numb
 
 import json
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,7 @@ from nas_sv2.space.runtimes.quantization import Range, largest_inputs, quantize
 from nas_sv2.space.runtimes.shuffle_free import without_shuffles
 from nas_sv2.space.runtimes.source_lowering import build_plain, source_of
 from nas_sv2.space.runtimes.tflite_int8 import Scale, find_scales, quantize_tflite, scales_in
-from nas_sv2.space.runtimes.tflite_lowering import build_tflite, require_litert
+from nas_sv2.space.runtimes.tflite_lowering import build_tflite, require_litert, without_kernel
 from nas_sv2.space.runtimes.weights import Array, Weights, flush, random_weights
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.package.folder import ARCHITECTURE as ARCHITECTURE
@@ -227,6 +227,17 @@ class TrainedNetwork:
             return
         for start in range(0, len(self.calibration), BATCH):
             yield self.calibration[start : start + BATCH], None
+
+
+def notify_of_slow_forms(
+    network: Classifier, formats: Collection[str], notify: Callable[[str], None]
+) -> None:
+    """Say which forms are slow for a reason that the network's latency elsewhere does not show."""
+    if "tflite" in formats and (side := without_kernel(lower(network))):
+        notify(
+            f"LiteRT has no kernel for depthwise convolutions of {side}×{side}: the .tflite files "
+            "are many times slower than with 5×5, above all in int8; measure them before you ship"
+        )
 
 
 @dataclass(frozen=True, slots=True)

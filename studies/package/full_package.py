@@ -29,7 +29,12 @@ from nas_sv2.studies.package.card import (
     teacher_rows,
 )
 from nas_sv2.studies.package.folder import SUMS, write_folder
-from nas_sv2.studies.package.forms import MODEL_INT8, Checked, TrainedNetwork
+from nas_sv2.studies.package.forms import (
+    MODEL_INT8,
+    Checked,
+    TrainedNetwork,
+    notify_of_slow_forms,
+)
 from nas_sv2.studies.pages.markdown import escaped, table
 
 NOT_TIMED = "None was measured: `nas-sv2 measure architecture.yaml --target TARGET`."
@@ -73,6 +78,7 @@ def write_full_package(
     )
     if trained.int8 is not None:
         winner = dataclasses.replace(winner, ranges=trained.int8.ranges)
+    notify_of_slow_forms(winner.trained, formats, run.notify)
     files, checked, no_int8 = _forms(winner, formats)
     document = {
         **document_of(name, winner, sample, run.recipe, run.seed, checked, [], no_int8),

@@ -1,6 +1,7 @@
 """`.tflite` files give what torch gives: random networks, references, every padding."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,9 +16,9 @@ from nas_sv2.space.families.published import published_network
 from nas_sv2.space.graph.operators import Graph, GraphBuilder, Value
 from nas_sv2.space.networks.lowering import Described, lower
 from nas_sv2.space.runtimes.shuffle_free import without_shuffles
-from nas_sv2.space.runtimes.tflite_lowering import build_tflite
+from nas_sv2.space.runtimes.tflite_lowering import build_tflite, without_kernel
 from nas_sv2.space.units.architecture import Architecture
-from nas_sv2.space.units.reference import REFERENCES
+from nas_sv2.space.units.reference import REFERENCES, reference
 
 
 def agree(network: Described, seed: int, gain: float = 1.0) -> None:
@@ -86,6 +87,17 @@ def test_windows_begin_and_end_where_ours_do(
     assert_close(
         run_torch(graph, weights, images), run_tflite(build_tflite(graph, weights), images)
     )
+
+
+@pytest.mark.parametrize(("kernel", "side"), [(3, 0), (5, 0), (7, 7)])
+def test_a_depthwise_kernel_that_xnnpack_lacks_is_found(kernel: int, side: int) -> None:
+    plain = reference("shufflenet_v2_x0_5")
+    stages = (plain.stages[0], replace(plain.stages[1], kernel=kernel), plain.stages[2])
+    assert without_kernel(lower(replace(plain, stages=stages))) == side
+
+
+def test_a_whole_convolution_of_7x7_is_none_of_them() -> None:
+    assert without_kernel(lower(published_network("resnet50"))) == 0
 
 
 def test_constants_are_aligned() -> None:

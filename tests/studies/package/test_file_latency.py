@@ -33,6 +33,7 @@ from nas_sv2.studies.package.forms import (
     TIMINGS,
     TrainedNetwork,
     format_of,
+    notify_of_slow_forms,
 )
 from nas_sv2.testing import CONTRACT_PLAN, FakeDevice
 
@@ -205,3 +206,14 @@ def test_a_device_that_is_away_is_an_error(winner: TrainedNetwork) -> None:
             winner,
             dict.fromkeys(FILES, b""),
         )
+
+
+def test_a_depthwise_kernel_that_litert_lacks_is_said_for_its_files_alone() -> None:
+    stages = tuple(dataclasses.replace(stage, kernel=7) for stage in TINY.stages)
+    wide = dataclasses.replace(TINY, stages=stages)
+    said = list[str]()
+    notify_of_slow_forms(wide, ("onnx", "ncnn"), said.append)
+    notify_of_slow_forms(TINY, ("tflite",), said.append)
+    assert not said
+    notify_of_slow_forms(wide, ("onnx", "tflite"), said.append)
+    assert "LiteRT has no kernel for depthwise convolutions of 7×7" in said[0]
