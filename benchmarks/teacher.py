@@ -2,12 +2,11 @@
 
 python benchmarks/teacher.py --data imagefolder:PATH --data fashion-mnist:PATH --out FOLDER
 
-The teacher, V2 1x, is trained once for each data set, and the student with and without it for each
-seed, all in the form of small images and on one thread. At 32×32 they have 10.9 and 45.3 MFLOPs. A
-training that was killed is resumed, and
-a finished one is read from its folder, so the same command goes on. It prints a table: accuracy on
-the test images (validation images if the data have none) and the mean difference of the seeds,
-with its 95 % interval by a paired t test.
+The teacher, V2 1x, is trained once for each data set, and the student with and without it for
+each seed, all in the form of small images and on one thread. At 32×32 they have 10.9 and 45.3
+MFLOPs. A training that was killed is resumed, and a finished one is read from its folder, so the
+same command goes on. It prints a table: accuracy on the test images (validation images if the
+data have none) and the mean difference of the seeds, with its 95 % interval by a paired t test.
 """
 
 import argparse
