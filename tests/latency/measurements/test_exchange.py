@@ -184,6 +184,12 @@ def with_facts(**facts: object) -> str:
     return changed(fingerprint={**FULL["fingerprint"], **facts})
 
 
+def test_work_of_the_kernel_between_both_clocks_is_no_damage() -> None:
+    """Runs of 10 µs; one was interrupted for 5 ms after the clock of CPU time was read."""
+    measurement = read_measurement(with_samples(wall=[0.01] * 120, cpu=[5.0, *[0.01] * 119]))
+    assert measurement.latency("cpu").ms == pytest.approx(0.01)
+
+
 def without(name: str) -> str:
     return json.dumps({key: value for key, value in FULL.items() if key != name})
 
@@ -227,6 +233,7 @@ def without(name: str) -> str:
         (with_samples(wall=[1e300] * 120), "samples.wall"),
         (with_samples(cpu=[1.0] * 119), "samples.cpu"),
         (with_samples(cpu=[-1.0] * 120), "samples.cpu"),
+        (with_samples(wall=[0.01] * 120, cpu=[0.12] * 120), "samples.cpu is longer than"),
         (with_samples(cpu=[0.0] * 120, switches=[1] * 120), "no figure follows"),
         (with_samples(switches=[0.5] * 120), "samples.switches"),
         (with_samples(rounds=list(range(120, 0, -1))), "samples.rounds"),
