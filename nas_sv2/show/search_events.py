@@ -37,8 +37,6 @@ from nas_sv2.search.events.events import (
 from nas_sv2.show.console import Console
 from nas_sv2.show.study_tables import front_table
 from nas_sv2.show.terminal import say_json, shown
-from nas_sv2.space.graph.cost import cost_of
-from nas_sv2.space.networks.lowering import lower
 from nas_sv2.studies.findings.front import Entry, Front
 from nas_sv2.studies.findings.record import Record
 
@@ -97,9 +95,8 @@ class LiveDisplay:
         PlainLines(self.console)(event)
         match event:
             case TrialAsked():
-                mflops = cost_of(lower(event.architecture)).flops / 1e6
                 name = event.baseline or event.architecture.digest[:8]
-                self.trial = f"trial {event.number}: {name}, {mflops:.0f} MFLOPs"
+                self.trial = f"trial {event.number}: {name}, {_mflops(event.flops)}"
                 self.stage = self.steps = ""
             case StageEntered():
                 self.stage, self.steps = event.stage, ""
@@ -179,7 +176,7 @@ def outcome_line(outcome: TrialFinished) -> str:
         [
             head,
             f"{record.baseline or record.architecture.digest[:8]:<8}",
-            f"{record.cost.flops / 1e6:.0f} MFLOPs",
+            _mflops(record.cost.flops, record.detector_flops),
             *times,
             f"after pass {passes}" if ended_early else result,
             f"{outcome.seconds:.0f} s",
@@ -187,6 +184,12 @@ def outcome_line(outcome: TrialFinished) -> str:
             + ("]" if left is None else f", about {clock(left)} left]"),
         ]
     )
+
+
+def _mflops(flops: int, of_detector: int | None = None) -> str:
+    """The size of a network, or of a backbone and the detector with it."""
+    whole = "" if of_detector is None else f" (detector {of_detector / 1e6:.0f})"
+    return f"{flops / 1e6:.0f} MFLOPs{whole}"
 
 
 def clock(seconds: float) -> str:

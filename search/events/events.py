@@ -46,11 +46,13 @@ class TrialAsked:
         number: The trial.
         architecture: The candidate.
         baseline: The name of the hand-designed network that it is, or None.
+        flops: Its multiply-adds; those of the backbone in a search for a detector.
     """
 
     number: int
     architecture: Architecture
     baseline: str | None
+    flops: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from nas_sv2.search.events.events import Event, OnEvent, TrialAsked, TrialFinished
-from nas_sv2.space.graph.cost import cost_of
-from nas_sv2.space.networks.lowering import lower
 
 POWER = 0.6
 """V2 0.5x and 1x give 0.66, recorded trainings of four spaces 0.47 to 0.75 (`quick`, CPU)."""
@@ -43,7 +41,7 @@ class TimeLeft:
         """Pass on an event."""
         match event:
             case TrialAsked():
-                size = float(cost_of(lower(event.architecture)).flops ** POWER)
+                size = float(event.flops**POWER)
                 self._begun[event.number] = (self.clock(), size)
             case TrialFinished():
                 _, size = self._begun.pop(event.number, (0.0, 0.0))

@@ -51,12 +51,14 @@ from nas_sv2.search.loop.claim import (
     Watch,
     fixed_params,
 )
+from nas_sv2.search.loop.kept_weights import too_far
 from nas_sv2.search.loop.outages import DATABASE, Outages
 from nas_sv2.search.loop.telling import Teller
 from nas_sv2.search.walk.audit import MATURE, Audit, RelaxedLimits
 from nas_sv2.search.walk.walk import Walk
 from nas_sv2.space.choices.search_space import SearchSpace
 from nas_sv2.space.choices.suggesters import Checked, Replay
+from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.findings.attributes import (
     ARCHITECTURE,
@@ -106,7 +108,7 @@ class Loop:
         space: The space of the candidates.
         walk: Assesses a candidate.
         store: The records.
-        weights: The weights of the front.
+        weights: The weights of the front and of candidates near it.
         learns_from_pruned: See `SamplerChoice`.
         on_event: Called with every event.
         audit: Chooses the pruned candidates that are assessed anyway.
@@ -356,7 +358,8 @@ class Loop:
             if not self._claim.bind(trial.number, architecture.digest):
                 raise LostTrial
             baseline = self._baseline(architecture)
-            self.on_event(TrialAsked(trial.number, architecture, baseline))
+            flops = cost_of(self.walk.counted(architecture)).flops
+            self.on_event(TrialAsked(trial.number, architecture, baseline, flops))
             known = self.store.find(architecture.digest)
             record = known[1] if known else self._walked(trial, architecture, baseline)
         except LostTrial as lost:
@@ -413,8 +416,8 @@ class Loop:
             return "failed", LostTrial(), None
         self._teller.tell_record(trial.number, record)
         records = self.store.all()
-        entries, beaten = self._front.update(records)
-        self.weights.drop(record.architecture.digest for record in beaten)
+        self.weights.drop(too_far(records))
+        entries = self._front.update(records)
         if len(records) >= MATURE and self.limits is not None:
             self._learn_from_audit(entry.number for entry in entries if entry.on_front)
         return "finished", None, record

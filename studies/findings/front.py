@@ -10,7 +10,7 @@ from html import escape
 from operator import le
 from typing import Any, TypeVar
 
-from nas_sv2.errors import StoreError
+from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.recipes.scores import facts_of
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.space.graph.peak_memory import memory_in_words
@@ -141,8 +141,8 @@ class GrowingFront:
     _shown: set[int] = field(default_factory=set)
     _seen: Mapping[int, Record] = field(default_factory=dict)
 
-    def update(self, records: Mapping[int, Record]) -> tuple[list[Entry], list[Record]]:
-        """Return the entries of the front, and those compared that are not among them.
+    def update(self, records: Mapping[int, Record]) -> list[Entry]:
+        """Return the entries of the front.
 
         Args:
             records: Every record of the study by its trial, as it is now.
@@ -157,8 +157,7 @@ class GrowingFront:
             compared = dict(records)
         entries = _front_first(compared)
         self._shown, self._seen = {entry.number for entry in entries}, records
-        beaten = [record for number, record in compared.items() if number not in self._shown]
-        return entries, beaten
+        return entries
 
 
 def _costs(record: Record, estimate: FusedEstimate | None) -> Costs:
@@ -219,10 +218,11 @@ class Front:
         """The member that is believed to have the highest score.
 
         Raises:
-            StoreError: No candidate keeps the limits yet.
+            ConfigError: No candidate keeps the limits yet.
         """
         if not self.members:
-            raise StoreError("no finished trial keeps every limit of the study yet")
+            allowed = "must wait: no finished trial keeps every limit of the study yet"
+            raise ConfigError("trial", "best", allowed)
         return max(self.members, key=lambda entry: entry.believed)
 
     @property

@@ -96,7 +96,7 @@ def export_trial(
         supernet: Path of the study's supernet, if it was moved.
         data: Path of the study's data, if they were moved.
         notify: Is called with a line on each slow step: a training, or a device that is busy.
-            Training is needed if the weights were not kept; only those of the front are.
+            Training is needed if the weights were not kept; those of the front and near it are.
 
     Raises:
         ConfigError: If there is no such study or trial, the folder exists, or the study's data or

@@ -1,4 +1,4 @@
-"""The trained weights of a study's front, as safetensors files beside its database."""
+"""The trained weights of a study's best networks, as safetensors files beside its database."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -86,7 +86,7 @@ class WeightsFolder:
             raise StoreError(f"weights cannot be copied: {error}") from error
 
     def drop(self, digests: Iterable[str]) -> None:
-        """Delete the weights of these networks, as hundreds of them would fill a disk."""
+        """Delete the weights of these networks, if they were kept."""
         for digest in digests:
             self._file(digest).unlink(missing_ok=True)
 

@@ -21,7 +21,7 @@ from nas_sv2.search.events.events import (
 def tells(number: int, on_event: OnEvent) -> None:
     """All events, of a trial each."""
     on_event(SearchDescribed("nobody", ("hears this",)))
-    on_event(TrialAsked(number, V2, None))
+    on_event(TrialAsked(number, V2, None, 146_000_000))
     on_event(StageEntered("training"))
     on_event(StageAdvanced(1, 2))
     on_event(Notice(f"worker {number} waits"))

@@ -94,9 +94,9 @@ def test_of_several_workers_no_line_names_the_trial_of_another(
     first, second = reference("shufflenet_v2_x0_5"), reference("shufflenet_v2_x1_0")
     with logging("s", workers > 1, True) as log:
         assert log is not None
-        log(TrialAsked(3, first, None))
+        log(TrialAsked(3, first, None, 41_000_000))
         log(StageEntered("training"))
-        log(TrialAsked(4, second, None))
+        log(TrialAsked(4, second, None, 146_000_000))
         log(StageEntered("training"))
         log(TrialFinished(3, "failed", "nan", None, 1.0, 0, 9, None))
         log(Notice("the database is away"))
@@ -161,3 +161,14 @@ def test_a_stopped_training_shows_its_passes_and_no_accuracy() -> None:
     assert line.startswith("trial   4  stopped ") and "after pass 1  15 s" in line
     assert "66" not in line
     assert "top-1 66.00%" in outcome_line(TrialFinished(4, "finished", "", whole, 15.0, 5, 24))
+
+
+def test_a_backbone_shows_its_own_size_and_that_of_its_detector() -> None:
+    plain = record_of(0.66, 9.0)
+    whole = dataclasses.replace(plain, detector_flops=700_400_000)
+    lines = [
+        outcome_line(TrialFinished(4, "finished", "", each, 15.0, 5, 24))
+        for each in (plain, whole)
+    ]
+    own = f"  {plain.cost.flops / 1e6:.0f} MFLOPs"
+    assert f"{own}  t0" in lines[0] and f"{own} (detector 700)  t0" in lines[1]

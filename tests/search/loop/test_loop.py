@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 from doubles import EventRecorder, FakeEvaluator, FakeTarget, small_space
@@ -117,6 +118,22 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 def states(study: optuna.Study) -> Counter[str]:
     return Counter(trial.state.name for trial in study.get_trials())
+
+
+def test_the_front_that_is_shown_later_finds_its_weights(bench: Bench) -> None:
+    """A beaten candidate may come onto it, so its weights stay while they are few."""
+    weights = WeightsFolder.of_study(bench.db, "s")
+
+    class Saving(FakeEvaluator):
+        def evaluate(self, architecture: Architecture) -> Evaluation:
+            weights.save(architecture.digest, {"w": np.ones(1, np.float32)})
+            return super().evaluate(architecture)
+
+    bench.evaluator = Saving()
+    bench.run(8)
+    records = bench.store.all()
+    assert len(Front(records).members) < len(records) == 8
+    assert all(weights.find(one.architecture.digest) for one in records.values())
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
