@@ -349,6 +349,7 @@ def confirmation_notes(found: Confirmation) -> list[str]:
         *(found.describe(finding) for finding in found.findings),
         *(line for finding in found.findings for line in found.describe_family(finding)),
         *([found.describe_majority()] if found.uneven else []),
+        *filter(None, [found.describe_unlearnt()]),
         found.method,
         f"trained on {found.place}",
         *sorted(rules),

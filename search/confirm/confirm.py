@@ -9,7 +9,7 @@ confirmation can be resumed.
 import dataclasses
 import datetime
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +48,7 @@ from nas_sv2.search.confirm.contestants import (
     contestants,
     finalists_of,
     rival_named,
+    study_of,
 )
 from nas_sv2.search.confirm.trainings import Job, Source, data_resolution_of, form_of, trained
 from nas_sv2.space.choices.scaled_family import FEWEST
@@ -55,6 +56,7 @@ from nas_sv2.studies.findings.attributes import (
     IDENTITY,
     TRAINED,
     classifiers_identity,
+    whole_identity,
 )
 from nas_sv2.studies.findings.confirmation import (
     FEWEST_SEEDS,
@@ -155,7 +157,8 @@ def confirm(
         opened.enter_context(_hold(db, request.study))
         measurements = MeasurementStore(db)
         folder = WeightsFolder.of_study(db, study_key(study)).path / "confirm"
-        jobs = _jobs(field.all, recipe, _seeds(identity, request.seeds), folder)
+        searches = [identity, *_rivals(request.vs_study, db)]
+        jobs = _jobs(field.all, recipe, _seeds(searches, request.seeds), folder)
         for line in _looked_at(confirmations_of(study), jobs, data, margin, by):
             notify(line)
         book = TargetBook.of_study(identity)
@@ -294,10 +297,24 @@ def _data(source: Source, study: optuna.Study, moved: str | None, notify: Notify
     return data
 
 
-def _seeds(identity: Mapping[str, Any], count: int) -> range:
-    """Seeds that the search did not use: it may have chosen a network for a lucky seed."""
-    per_training = identity["recipe_document"].get("seeds", 1)
-    first = (identity["seed"] + 1) * per_training
+def _rivals(text: str | None, db: Database) -> Iterator[Mapping[str, Any]]:
+    """Give the identity of the study of the rival, if there is one."""
+    if text is not None:
+        study = study_of(text)
+        yield whole_identity(load_study(db, study).user_attrs, f"study {study}", ("seed",))
+
+
+def _seeds(searches: Sequence[Mapping[str, Any]], count: int) -> range:
+    """Seeds that no search used: one may have chosen a network for a lucky seed.
+
+    Args:
+        searches: The identities of the studies whose networks are trained.
+        count: How many seeds.
+    """
+    first = 0
+    for identity in searches:
+        recipe = identity.get("recipe_document") or {}  # a supernet has none
+        first = max(first, (identity["seed"] + 1) * recipe.get("seeds", 1))
     return range(first, first + count)
 
 

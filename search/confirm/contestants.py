@@ -149,15 +149,21 @@ def contestants(
     )
 
 
+def study_of(text: str) -> str:
+    """Return the study of `STUDY` or `STUDY:NUMBER`."""
+    named = trial_named(text)
+    return text if named is None else named[0]
+
+
 def rival_named(text: str, db: Database) -> Contestant:
     """Another study's network: `STUDY` for the best of its front, or `STUDY:NUMBER`.
 
     Raises:
         ConfigError: There is no such study or trial.
     """
-    name, number = trial_named(text) or (text, None)
-    if number is None:
-        (number,) = finalists_of(read_study(db, name).front, [BEST])
+    name = study_of(text)
+    named = trial_named(text)
+    (number,) = [named[1]] if named else finalists_of(read_study(db, name).front, [BEST])
     return Contestant(f"{name}:{number}", record_of(db, name, number).architecture, None)
 
 

@@ -276,6 +276,21 @@ class Confirmation:
             return ""
         return describe_majority(self.majority, f"{self.test_images:,} test images")
 
+    def describe_unlearnt(self) -> str:
+        """Name the networks that one fixed answer beats or equals; empty without any."""
+        share, networks = self.majority, self.networks
+        if share is None:
+            return ""
+        names = [
+            one.name for one in networks if one.accuracy is not None and one.accuracy <= share
+        ]
+        if not names:
+            return ""
+        return (
+            f"not more often right than always naming the commonest class ({share:.2%} of the "
+            f"{self.test_images:,} test images): {', '.join(names)}"
+        )
+
     @property
     def question(self) -> tuple[object, ...]:
         """The question; a new answer to the same takes the place of the first."""

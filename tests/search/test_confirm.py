@@ -480,7 +480,7 @@ def test_another_study_s_best_is_compared_with_too(
     other = create_or_resume(
         Database.open(storage),
         "random",
-        {"targets": {"fake": "measured"}},
+        {"targets": {"fake": "measured"}, "seed": 4, "recipe_document": {"seeds": 2}},
         RandomSampler(seed=0),
     )
     db = Database.open(storage)
@@ -488,6 +488,7 @@ def test_another_study_s_best_is_compared_with_too(
     found = confirmed(storage, trials=["7"], vs_study="random", margin=0.5)
     first, second = found.findings
     assert (first.against, second.against) == (None, "random:5")
+    assert found.seeds == (10, 11, 12), "seed 4 of two trainings used 8 and 9"
     assert found.describe(second).startswith("trial 7 beats random:5: faster and more accurate")
     assert [network.name for network in found.networks][1:] == [V2_NAME, "random:5"]
     assert first.not_worse is not None and first.not_worse.holds

@@ -154,6 +154,21 @@ def test_uneven_test_images_are_said_and_older_confirmations_do_not_know_them() 
     assert "51.00%" in file.getvalue() and "62.00%" in file.getvalue()
 
 
+def test_networks_that_one_fixed_answer_equals_are_named() -> None:
+    plain = confirmation_of(Finding(3, "aa", accuracy("better"), {"cpu": latency("tie")}))
+    first, second = plain.networks
+    assert plain.majority is None and plain.describe_unlearnt() == ""
+    shares = [
+        dataclasses.replace(first, accuracies=(0.10, 0.12)),
+        dataclasses.replace(second, accuracies=(0.10, 0.16)),
+    ]
+    found = dataclasses.replace(plain, majority=0.12, classes=10, networks=tuple(shares))
+    line = found.describe_unlearnt()
+    assert line.endswith(f"(12.00% of the 10,000 test images): {first.name}")
+    assert line in confirmation_notes(found)
+    assert dataclasses.replace(found, majority=0.1).describe_unlearnt() == ""
+
+
 def test_finalists_whose_search_had_unlike_lengths_give_a_range() -> None:
     finding = Finding(3, "aa", accuracy("tie"), {})
     assert "(4 × the search" in confirmation_of(finding).method
