@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from nas_sv2.api.arguments import Notify, Progress, database_of, ignore
 from nas_sv2.database import DEFAULT_STORAGE
 from nas_sv2.database.database import Database
-from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.errors import ConfigError
 from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.catalog import Deleted, StudySummary, list_studies
@@ -67,12 +67,9 @@ class Study:
         """The candidate of the front with the highest expected score.
 
         Raises:
-            StoreError: No candidate keeps every limit yet.
+            ConfigError: No candidate keeps every limit yet.
         """
-        facts = self.facts
-        if facts.best is None:
-            raise StoreError("no finished trial keeps every limit of the study yet")
-        return facts.records[facts.best]
+        return self.front.best.record
 
     def export(
         self,

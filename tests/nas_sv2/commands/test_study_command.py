@@ -77,6 +77,9 @@ def test_a_study_that_has_found_nothing_yet_is_listed_as_that(at: str, command_l
     assert next(line for line in shown.splitlines() if line.startswith("trials")).split() == [
         *("trials", "1", "interrupted")
     ]
+    for refused in (["export", "begun"], ["report", "begun"], ["study", "confirm", "begun"]):
+        code, _, err = command_line(*refused)
+        assert (code, len(err.splitlines())) == (2, 1), err
 
 
 def test_a_database_that_is_not_there_is_not_made(command_line: Run, tmp_path: Path) -> None:

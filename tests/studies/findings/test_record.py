@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import architectures
 
-from nas_sv2.errors import StoreError
+from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.record import Record
@@ -84,5 +84,5 @@ def test_equal_records_do_not_beat_each_other() -> None:
 
 
 def test_there_is_no_best_of_nothing_feasible() -> None:
-    with pytest.raises(StoreError, match="no finished trial"):
+    with pytest.raises(ConfigError, match="no finished trial"):
         _ = Front({0: record_of(0.5, 1.0, excess=1.0)}).best
