@@ -88,7 +88,10 @@ class LiveDisplay:
         elapsed = clock(time.monotonic() - self.started)
         status = " · ".join(filter(None, [self.trial, self.stage, self.steps]))
         line = Text(shown(f"{elapsed}{self.remaining}  {status}"), style="bold")
-        return Group(front_table(Front(self.records)), line) if self.records else line
+        if not self.records:
+            return line
+        note = Text("the front of this run so far, by the trainings alone", style="dim")
+        return Group(front_table(Front(self.records)), note, line)
 
     def __call__(self, event: Event) -> None:
         """Print the lines of an event, and show the present trial and stage."""

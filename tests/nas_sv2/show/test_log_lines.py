@@ -28,7 +28,9 @@ from nas_sv2.search.events.events import (
 from nas_sv2.search.loop.loop import Loop
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.walk import Walk
+from nas_sv2.show.console import Console
 from nas_sv2.show.search_events import (
+    LiveDisplay,
     LogLines,
     call_both,
     logging,
@@ -161,6 +163,19 @@ def test_a_stopped_training_shows_its_passes_and_no_accuracy() -> None:
     assert line.startswith("trial   4  stopped ") and "after pass 1  15 s" in line
     assert "66" not in line
     assert "top-1 66.00%" in outcome_line(TrialFinished(4, "finished", "", whole, 15.0, 5, 24))
+
+
+def test_the_live_front_says_that_it_is_of_the_trainings_alone() -> None:
+    file = io.StringIO()
+    screen = LiveDisplay(console := Console(file=file, width=200))
+    screen(TrialAsked(3, reference("shufflenet_v2_x1_0"), None, 146_000_000))
+    console.print(screen)
+    assert "trial 3:" in file.getvalue() and "146 MFLOPs" in file.getvalue()
+    assert "the front" not in file.getvalue()
+    screen(TrialFinished(3, "finished", "", record_of(0.66, 9.0), 15.0, 5, 24, 60.0))
+    console.print(screen)
+    assert "the front of this run so far, by the trainings alone" in file.getvalue()
+    assert "66.00%" in file.getvalue() and "about 1:00 left" in file.getvalue()
 
 
 def test_a_backbone_shows_its_own_size_and_that_of_its_detector() -> None:
