@@ -79,9 +79,9 @@ class MeasurePlan:
         processor: The processor that executes it.
         provider: The execution provider of onnxruntime, by its name without the ending, such as
             `xnnpack`, `coreml` or `openvino`; None for its own on that processor.
-        precision: The number format. `int8` is static quantisation on a CPU, by onnxruntime (QDQ)
-            or ncnn. `fp16` is torch's half precision on a GPU, or ncnn as it comes: it calculates
-            in half precision on ARM cores that can, and in float32 elsewhere.
+        precision: The number format. `int8` is static quantisation on a CPU, by onnxruntime (QDQ),
+            LiteRT or ncnn. `fp16` is torch's half precision on a GPU, or ncnn as it comes: it
+            calculates in half precision on ARM cores that can, and in float32 elsewhere.
         batch: Images in each run; ncnn takes one.
         threads: Threads within an operator; 1 is the paper's protocol on ARM.
         affinity: Cores that the agent keeps to, in ascending order; None for all that it is

@@ -128,8 +128,8 @@ Form = Annotated[
     str | None,
     typer.Option(
         "--form",
-        help="Formats of the models, of onnx,tflite,ncnn; ONNX, and those that the study's "
-        "targets read, if left out.",
+        help="Formats of the models, of onnx,tflite,ncnn; if left out ONNX, and for an export "
+        "those that the study's targets read.",
     ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
