@@ -82,7 +82,8 @@ def search(
         audit: Share of the pruned candidates that is evaluated nevertheless.
         stop_rule: End a training early that promises little growth of the front; None for on,
             if trainings have several passes.
-        latency: `measured`, or `auto` to predict first and measure the promising candidates.
+        latency: `measured`; `auto` to predict first and measure the promising candidates; or
+            `predicted` to measure the front alone, at the end.
         require_measured: Refuse targets whose latency is not measured.
         skip_unreadable: Leave out images that cannot be read.
         warm_start: Another study of the database, whose front is asked first and whose

@@ -205,8 +205,8 @@ def search(
         str,
         _how(
             "--latency",
-            help="measured: measure every candidate; auto: predict first, then measure the "
-            "candidates that could reach the front.",
+            help="measured: measure every candidate; auto: predict first, then measure those "
+            "that could reach the front; predicted: measure the front alone, at the end.",
         ),
     ] = "measured",
     require_measured: Annotated[
