@@ -494,6 +494,6 @@ def _images(
 def _copy_weights(
     db: Database, first: optuna.Study, study: optuna.Study, records: Mapping[int, Record]
 ) -> None:
-    """Copy the weights that were kept: those of the first study's front and of its baselines."""
+    """Copy the weights that the first study kept."""
     old, new = (WeightsFolder.of_study(db, study_key(each)) for each in (first, study))
     new.copy_from(old, (record.architecture.digest for record in records.values()))

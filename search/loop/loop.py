@@ -165,6 +165,7 @@ class Loop:
                     if not self._claim.take(lambda others: self._is_room(trials - others)):
                         if self._is_over(trials):
                             return
+                        outages.over()
                         continue
                     verdict, error = self._trial(trials)
                 except ENDED as ended:

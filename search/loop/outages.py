@@ -22,12 +22,16 @@ POLL_S = 0.2, 2.0
 class Outages:
     """The outages of a database, one after the other.
 
+    A fault that comes more than `LONGEST_S` after the last one begins another outage: the database
+    answered in between, such as during a long training.
+
     Attributes:
         notify: Called with a line for each outage, and for each new reason of it.
     """
 
     notify: Callable[[str], None]
     _since: float | None = None
+    _failed: float = 0.0
     _said: str = ""
 
     def over(self) -> None:
@@ -47,8 +51,9 @@ class Outages:
         if was_interrupted(failed):
             raise KeyboardInterrupt from failed
         now = time.monotonic()
-        if self._since is None:
-            self._since = now
+        if self._since is None or now - self._failed > LONGEST_S:
+            self._since, self._said = now, ""
+        self._failed = now
         if now - self._since >= LONGEST_S or not is_passing(failed):
             raise failed
         said = str(failed if isinstance(failed, NasError) else store_error(failed))

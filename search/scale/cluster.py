@@ -38,10 +38,10 @@ from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.plain_data import printable
 from nas_sv2.resolution import Resolution
-from nas_sv2.search.events.events import OnEvent, TrialAsked
+from nas_sv2.search.events.events import Event, OnEvent, TrialAsked
 from nas_sv2.search.events.interrupts import sigint_ignored
 from nas_sv2.search.scale.processes import Work
-from nas_sv2.search.scale.worker_events import MergedEvents, SendEvent
+from nas_sv2.search.scale.worker_events import MergedEvents, ended_early, is_shown
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.version import __version__
 
@@ -534,28 +534,32 @@ class _SharedEvents:
 
 @dataclass(frozen=True)
 class _ThreadEvents:
-    """Sends the events of one thread to the merged events; see `Sends`."""
+    """The `on_event` of one thread: gives the events that the user sees to the merged events."""
 
     shared: _SharedEvents
     number: int
 
-    def send(self, obj: Any, /) -> None:
+    def __call__(self, event: Event) -> None:
         """Pass on an event.
 
         Raises:
             KeyboardInterrupt: If the walk is to end; it then queues its candidate again.
         """
-        if self.shared.stopped.is_set() and isinstance(obj, TrialAsked):
+        if not is_shown(event):
+            return
+        if self.shared.stopped.is_set() and isinstance(event, TrialAsked):
             raise KeyboardInterrupt
         with self.shared.lock:
-            self.shared.events.pass_on(self.number, obj)
+            self.shared.events.pass_on(self.number, event)
 
 
 def _walk(work: Work, number: int, thread: _ThreadEvents) -> NasError | None:
     """Run a walk, and give the error that ended it, if any."""
     try:
-        work(number, SendEvent(thread))
+        work(number, thread)
     except NasError as error:
+        if not thread.shared.stopped.is_set():
+            thread(ended_early(number, error))
         return error
     except KeyboardInterrupt:  # raised by the driver
         return None

@@ -19,7 +19,12 @@ from nas_sv2.errors import InfeasibleError, NasError
 from nas_sv2.process_pool import huge_pages, like_the_users
 from nas_sv2.search.events.events import Notice, OnEvent
 from nas_sv2.search.events.interrupts import sigint_ignored, sigterm_interrupts
-from nas_sv2.search.scale.worker_events import MergedEvents, SendEvent, WorkerEnded
+from nas_sv2.search.scale.worker_events import (
+    MergedEvents,
+    SendEvent,
+    WorkerEnded,
+    ended_early,
+)
 
 Work = Callable[[int, OnEvent], None]
 """The work of a worker with its number and its `on_event`; it can be pickled."""
@@ -110,6 +115,8 @@ def _watch(members: list[_Member], events: MergedEvents) -> list[NasError]:
                 continue
             del left[ready]
             member.conclude(events)
+            if member.over and member.error is not None and left:
+                events.on_event(ended_early(member.number, member.error))
             if not member.over and (member.process.exitcode or 0) > 0:
                 _end(left.values())  # a bug stops the search
     return [member.error for member in members if member.error is not None]

@@ -3,10 +3,12 @@
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from multiprocessing.connection import Connection
 
+from nas_sv2.errors import NasError
 from nas_sv2.search.events.events import (
     Event,
+    Notice,
     OnEvent,
     SearchDescribed,
     StageAdvanced,
@@ -28,11 +30,17 @@ class WorkerEnded:
     message: str = ""
 
 
-class Sends(Protocol):
-    """A way to the driver: a pipe, or a call."""
+def is_shown(event: Event) -> bool:
+    """Whether the user sees an event of a worker.
 
-    def send(self, obj: Any, /) -> None:
-        """Send an event or a `WorkerEnded` to the driver."""
+    The driver describes the search itself, and steps of several workers do not make one bar.
+    """
+    return not isinstance(event, SearchDescribed | StageAdvanced)
+
+
+def ended_early(worker: int, error: NasError) -> Notice:
+    """Return the line for a worker that an error ended; others may still run."""
+    return Notice(f"worker {worker} ended early: {error}")
 
 
 @dataclass
@@ -68,16 +76,13 @@ class MergedEvents:
 
 @dataclass(frozen=True)
 class SendEvent:
-    """The `on_event` of a worker: sends to the driver the events that the user sees.
+    """The `on_event` of a worker process: sends to the driver the events that the user sees."""
 
-    The driver describes the search itself, and steps of several workers do not make one bar.
-    """
-
-    writer: Sends
+    writer: Connection
 
     def __call__(self, event: Event) -> None:
         """Send the event."""
-        if not isinstance(event, SearchDescribed | StageAdvanced):
+        if is_shown(event):
             self.send(event)
 
     def send(self, event: Event | WorkerEnded) -> None:

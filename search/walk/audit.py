@@ -101,7 +101,8 @@ class RelaxedLimits:
         """
         known: dict[str, float] = dict(self.study.user_attrs.get(RELAXED, {}))
         slack = dict(known)
-        for factors in exceeded.values():
+        # Our own too: another worker may have written over them at the same time.
+        for factors in (self._slack, *exceeded.values()):
             for name, factor in factors.items():
                 slack[name] = max(slack.get(name, 1.0), factor)
         self._slack = slack

@@ -564,6 +564,17 @@ def test_what_another_worker_relaxes_meanwhile_is_not_counted_twice(bench: Bench
         assert trial.user_attrs[AUDITED] == {"G4": pytest.approx(score / 0.05)}
 
 
+def test_what_two_workers_relax_at_once_stays_relaxed() -> None:
+    study = optuna.create_study()
+    ours, theirs = (RelaxedLimits(Guidelines({"G1": 1.0, "G4": 1.0}), study) for _ in range(2))
+    ours.learn({1: {"G1": 1.5}})
+    study.set_user_attr(RELAXED, {})  # as the other read it before we wrote
+    theirs.learn({2: {"G4": 2.0}})
+    assert study.user_attrs[RELAXED] == {"G4": 2.0}, "ours was written over"
+    ours.learn({})
+    assert study.user_attrs[RELAXED] == {"G1": 1.5, "G4": 2.0} == dict(ours.limits)
+
+
 def test_what_is_beaten_relaxes_nothing(bench: Bench) -> None:
     bench.sampler = "tpe"  # it asks again for what is beaten
     bench.run(12)  # unguided: a front

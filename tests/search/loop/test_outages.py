@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from doubles import EventRecorder, FakeEvaluator
 from postgres import Postgres
+from sqlalchemy.exc import OperationalError
 
 from nas_sv2.database.database import Database
 from nas_sv2.errors import DatabaseGone, StoreError
@@ -216,3 +218,47 @@ def test_a_file_that_is_read_only_for_a_while_is_waited_for(
     else:
         assert isinstance(found.ended_by, StoreError)
         assert len(found.records) == 1
+
+
+@dataclass
+class Clock:
+    """A clock that a wait moves on."""
+
+    now_s: float = 0.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(outages, "time", clock)
+    return clock
+
+
+def locked() -> OperationalError:
+    return OperationalError("INSERT", None, sqlite3.OperationalError("database is locked"))
+
+
+def test_faults_hours_apart_are_outages_of_their_own(clock: Clock) -> None:
+    """A training of an hour lies between them, in which nothing says that the database is back."""
+    said: list[str] = []
+    found = outages.Outages(said.append)
+    for _ in range(3):
+        found.wait_out(locked())
+        clock.sleep(3600.0)
+    assert len(said) == 3
+
+
+def test_an_outage_ends_the_search_once_it_takes_too_long(clock: Clock) -> None:
+    said: list[str] = []
+    found = outages.Outages(said.append)
+    with pytest.raises(OperationalError):
+        while True:
+            found.wait_out(locked())
+    assert outages.LONGEST_S <= clock.now_s <= outages.LONGEST_S + 2.0
+    assert len(said) == 1

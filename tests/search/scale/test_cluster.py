@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 import ray_cluster
+from doubles import EventRecorder
+from jobs import ends, tells
 from optuna.trial import TrialState
 from postgres import Postgres
 from ray_cluster import DEVICE, TwoNodes, kill, processes_of, two_nodes, write_devices
@@ -25,6 +28,7 @@ from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.files import open_recipe
 from nas_sv2.latency.devices.local import is_arm
 from nas_sv2.latency.targets.book import TargetBook
+from nas_sv2.search.events.events import Event
 from nas_sv2.search.scale.cluster import (
     OFFERED,
     Cluster,
@@ -32,6 +36,7 @@ from nas_sv2.search.scale.cluster import (
     ClusterTraining,
     TrainingOrder,
     connected,
+    run_threads,
     tried,
     versions,
 )
@@ -210,6 +215,24 @@ def test_what_a_node_raises_comes_back_as_a_value() -> None:
     assert tried(lambda: 1, versions()) == 1
     with pytest.raises(ZeroDivisionError):  # a bug keeps its traceback
         tried(lambda: 1 // 0, versions())
+
+
+def test_an_error_of_one_thread_is_said_and_the_others_go_on() -> None:
+    heard = EventRecorder()
+    errors = run_threads(ends, 3, heard, threading.Event())
+    assert [error.exit_code for error in errors] == [3, 2]
+    assert sorted(heard.notices) == [
+        "worker 0 ended early: no network",
+        f"worker 1 ended early: {errors[1]}",
+    ]
+
+
+def test_a_fault_of_the_users_function_is_not_lost_in_threads() -> None:
+    def full(event: Event) -> None:
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="the disk is full"):
+        run_threads(tells, 2, full, threading.Event())
 
 
 @needs_ray

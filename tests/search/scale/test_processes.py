@@ -29,8 +29,11 @@ def test_the_driver_passes_on_what_its_workers_tell() -> None:
 
 
 def test_how_a_worker_ended_is_known() -> None:
-    infeasible, refused = run_workers(ends, 3, EventRecorder())
+    heard = EventRecorder()
+    infeasible, refused = run_workers(ends, 3, heard)
     assert isinstance(infeasible, InfeasibleError)
+    said = {"worker 0 ended early: no network", f"worker 1 ended early: {refused}"}
+    assert said >= set(heard.notices) != set(), "the last to end needs no line"
     assert str(infeasible) == "no network"
     assert refused.exit_code == ConfigError.exit_code
     assert "another name" in str(refused)
