@@ -134,8 +134,8 @@ def workers_at(leases: TrialLeases) -> list[TrialLease]:
     Raises:
         StoreError: The database cannot be read.
     """
-    alive = {lease.token: is_alive(lease.process) for lease in leases.all()}
     found = {lease.token: lease for lease in leases.all()}
+    alive = {token: is_alive(lease.process) for token, lease in found.items()}
     unknown = {token: found[token].beats for token, each in alive.items() if each is None}
     ends = time.monotonic() + RENEWED_WITHIN_S
     renewed: set[str] = set()
@@ -169,7 +169,7 @@ def delete_study(db: Database, name: str) -> Deleted:
 
     Raises:
         ConfigError: The study does not exist, or a search, confirmation or replay is at it.
-        StoreError: The database cannot be read or written.
+        StoreError: The database cannot be read or written, or the weights cannot be removed.
     """
     study, backend = find_study(db, name), optuna_storage(db)
     with store_errors(), _alone_with(db, name), db.alone_at(f"study {name}"):
@@ -181,7 +181,12 @@ def delete_study(db: Database, name: str) -> Deleted:
         optuna.delete_study(study_name=name, storage=backend)
     weights = WeightsFolder.of_study(db, key).path
     was_there = weights.is_dir()
-    shutil.rmtree(weights, ignore_errors=True)
+    try:
+        if was_there:
+            shutil.rmtree(weights)
+    except OSError as error:
+        left = f"{error.filename} cannot be removed: {error.strerror}"
+        raise StoreError(f"study {name} is deleted, but {left}") from error
     return Deleted(name, trials, records, artifacts, str(weights) if was_there else None)
 
 

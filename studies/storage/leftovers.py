@@ -53,6 +53,9 @@ def find_leftovers(db: Database) -> Leftovers:
     """
     db.require()
     storage = optuna_storage(db)
+    # Read before the keys in use: a search that begins meanwhile has left nothing.
+    counts = _records_by_key(db)
+    weights, artifacts = _entries(db.beside("weights")), _entries(db.beside("artifacts"))
     with store_errors():
         for study in storage.get_all_studies():
             if (key := key_of(study.user_attrs)) is not None and not is_key(key):
@@ -60,8 +63,7 @@ def find_leftovers(db: Database) -> Leftovers:
                     f"study {study.study_name}: its key is damaged; nothing is removed"
                 )
         used, attached = keys_in_use(storage), _attached(storage)
-    counts = _records_by_key(db, used)
-    weights, artifacts = _entries(db.beside("weights")), _entries(db.beside("artifacts"))
+    counts = {key: count for key, count in counts.items() if key not in used}
     if db.file is None:  # the folders are those of other databases too
         weights, artifacts = [path for path in weights if path.name in counts], []
     weights = [path for path in weights if is_key(path.name) and path.name not in used]
@@ -89,8 +91,8 @@ def remove_leftovers(db: Database, found: Leftovers) -> None:
         raise StoreError(f"{error.filename} cannot be removed: {error.strerror}") from error
 
 
-def _records_by_key(db: Database, used: set[str]) -> dict[str, int]:
-    """Return the number of records of each key that no study has; 0 if it has leases alone."""
+def _records_by_key(db: Database) -> dict[str, int]:
+    """Return the number of records of each key; 0 if it has leases alone."""
     found: dict[str, int] = {}
     with db.session("records cannot be read") as session:
         for table in TABLES:
@@ -98,8 +100,7 @@ def _records_by_key(db: Database, used: set[str]) -> dict[str, int]:
                 continue
             counted = select(table.study, func.count()).group_by(table.study)
             for key, count in session.execute(counted):
-                if key not in used:
-                    found[key] = found.get(key, 0) + (count if table is RecordRow else 0)
+                found[key] = found.get(key, 0) + (count if table is RecordRow else 0)
     return found
 
 

@@ -151,7 +151,7 @@ def _no_description(path: Path) -> ConfigError:
 
 def trial_named(text: str) -> tuple[str, int] | None:
     """Split `STUDY:NUMBER` into study and number; None if `text` has another form."""
-    match = re.fullmatch(r"(.+):(\d+)", text)
+    match = re.fullmatch(r"(.+):(\d{1,18})", text)
     return None if match is None else (match[1], int(match[2]))
 
 
@@ -231,7 +231,7 @@ def weights_named(text: str, db: "Database") -> KeptWeights:
     found = weights_of_trial(*trial, db)
     if found is None:
         allowed = (
-            "must be a trial whose weights were kept, on the front or a baseline, or export it"
+            "must be a trial whose weights were kept, as those near the front are, or export it"
         )
         raise ConfigError("weights", text, allowed)
     return found

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from nas_sv2.database.database import Database
 from nas_sv2.database.schema import Base
-from nas_sv2.errors import StoreError
+from nas_sv2.errors import EvaluationError, StoreError
 from nas_sv2.evaluate.fitting.evaluation import Evaluation, data_key
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.findings.certificate import Certificate
@@ -147,7 +147,8 @@ def _of_qualifications(session: Session, recipe_digest: str) -> Iterable[Trained
     )
     for digest, text in session.execute(query.order_by(EvaluationRow.id)):
         if digest in networks:
-            yield networks[digest], Evaluation.from_json(text)
+            for evaluation in _readable(Evaluation.from_json, [text]):
+                yield networks[digest], evaluation
 
 
 def _readable(read: Callable[[str], Kind], texts: Iterable[str]) -> Iterator[Kind]:
@@ -155,7 +156,7 @@ def _readable(read: Callable[[str], Kind], texts: Iterable[str]) -> Iterator[Kin
     for text in texts:
         try:
             found = read(text)
-        except StoreError as error:
+        except (StoreError, EvaluationError) as error:
             LOG.warning("%s; it is left out of the earlier trainings", error)
             continue
         yield found

@@ -86,9 +86,16 @@ class WeightsFolder:
             raise StoreError(f"weights cannot be copied: {error}") from error
 
     def drop(self, digests: Iterable[str]) -> None:
-        """Delete the weights of these networks, if they were kept."""
-        for digest in digests:
-            self._file(digest).unlink(missing_ok=True)
+        """Delete the weights of these networks, if they were kept.
+
+        Raises:
+            StoreError: A file cannot be deleted.
+        """
+        try:
+            for digest in digests:
+                self._file(digest).unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"weights cannot be deleted: {error}") from error
 
     def _file(self, digest: str) -> Path:
         return self.path / f"{digest}.safetensors"

@@ -1,20 +1,28 @@
 """What a study leaves behind that Optuna deleted."""
 
+import errno
+import shutil
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import optuna
+import pytest
 from doubles import record_of
 from optuna.artifacts import upload_artifact
 from optuna.samplers import RandomSampler
+from sqlalchemy import text
 
 from nas_sv2.database.database import Database
+from nas_sv2.errors import StoreError
 from nas_sv2.studies.dashboard.artifacts import ArtifactFolder
-from nas_sv2.studies.storage.catalog import delete_study
+from nas_sv2.studies.storage import leftovers
+from nas_sv2.studies.storage.catalog import delete_study, workers_at
 from nas_sv2.studies.storage.leftovers import find_leftovers, remove_leftovers
+from nas_sv2.studies.storage.ownership import keys_in_use
 from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.study import create_or_resume, optuna_storage, study_key
-from nas_sv2.studies.storage.trial_lease import TrialLeases
+from nas_sv2.studies.storage.trial_lease import TrialLease, TrialLeases
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
 IDENTITY = {"space": "140M", "targets": {"arm": "emulated"}}
@@ -65,3 +73,57 @@ def test_our_own_delete_leaves_nothing_but_attached_files(tmp_path: Path) -> Non
         delete_study(db, "gone")
         found = find_leftovers(db)
         assert (found.keys, found.weights, len(found.artifacts)) == ([], [], 1)
+
+
+def test_a_study_that_begins_meanwhile_has_left_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Database.open(f"sqlite:///{tmp_path / 'studies.db'}") as db:
+        db.migrate()
+        filled(db, "first", tmp_path)
+
+        def reads(storage: optuna.storages.BaseStorage) -> set[str]:
+            used = keys_in_use(storage)
+            filled(db, "second", tmp_path)
+            return used
+
+        monkeypatch.setattr(leftovers, "keys_in_use", reads)
+        assert not find_leftovers(db)
+
+
+def test_a_deletion_that_leaves_weights_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path, ignore_errors: bool = False) -> NoReturn:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    with Database.open(f"sqlite:///{tmp_path / 'studies.db'}") as db:
+        db.migrate()
+        key = filled(db, "gone", tmp_path)
+        TrialLeases(db, key).let_go(TrialLeases(db, key).all()[0].token)
+        monkeypatch.setattr(shutil, "rmtree", refused)
+        with pytest.raises(StoreError, match=rf"gone is deleted, but .*{key} cannot be removed"):
+            delete_study(db, "gone")
+        assert [path.name for path in find_leftovers(db).weights] == [key]
+
+
+def test_a_worker_that_ends_while_it_is_looked_for_is_not_at_the_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lease is on another machine and is gone at the second look."""
+    with Database.open(f"sqlite:///{tmp_path / 'studies.db'}") as db:
+        db.migrate()
+        leases = TrialLeases(db, "s")
+        leases.take(lambda others: True)
+        with db.begin() as connection:
+            connection.execute(text("update nas_trial_leases set process = 'elsewhere@1:2:3'"))
+        read = TrialLeases.all
+
+        def ends(self: TrialLeases) -> list[TrialLease]:
+            found = read(self)
+            for lease in found:
+                self.let_go(lease.token)
+            return found
+
+        monkeypatch.setattr(TrialLeases, "all", ends)
+        assert workers_at(leases) == []

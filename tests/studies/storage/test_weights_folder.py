@@ -39,3 +39,11 @@ def test_a_damaged_file_counts_as_none(tmp_path: Path) -> None:
     (tmp_path / "d.safetensors").write_bytes(b"nothing")
     assert WeightsFolder(tmp_path).find("d") is None
     assert WeightsFolder(tmp_path).is_damaged("d")
+
+
+def test_weights_that_cannot_be_deleted_are_said(tmp_path: Path) -> None:
+    folder = WeightsFolder(tmp_path)
+    folder.drop(["none"])
+    (tmp_path / "d.safetensors").mkdir()
+    with pytest.raises(StoreError, match=r"weights cannot be deleted: .*d\.safetensors"):
+        folder.drop(["d"])
