@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from nas_sv2.errors import ConfigError, DeviceError
+from nas_sv2.errors import ConfigError
 from nas_sv2.latency.devices.device import Device
 from nas_sv2.latency.devices.launcher import Launcher
 from nas_sv2.latency.devices.measured_device import Images, MeasuredDevice
@@ -278,12 +278,13 @@ def measured_by(
 
     Raises:
         DeviceError: The device does not answer, or lacks what the plan needs.
+        StoreError: The database gives no turn at the device.
     """
     measured = MeasuredDevice(name, device, plan, opening.store, opening.fresh, opening.images)
     if asked:
         try:
             measured.fingerprint()
-        except DeviceError:
+        except BaseException:  # an interrupt, or a database that gives no turn: the agent runs
             device.close()
             raise
     return MeasuredTarget(measured)

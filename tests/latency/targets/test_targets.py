@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nas_sv2.database.database import Database
-from nas_sv2.errors import ConfigError, DeviceError
+from nas_sv2.errors import ConfigError, DeviceError, StoreError
 from nas_sv2.latency.devices import local
 from nas_sv2.latency.devices.device import AgentDevice
 from nas_sv2.latency.devices.local import local_device
@@ -22,11 +22,12 @@ from nas_sv2.latency.targets import book
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.catalogue import catalogue
 from nas_sv2.latency.targets.device_file import BUILT_IN
-from nas_sv2.latency.targets.entries import DeviceTarget
+from nas_sv2.latency.targets.entries import DeviceTarget, Opening, measured_by
 from nas_sv2.latency.targets.target import MeasuredTarget, Target
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.reference import reference
+from nas_sv2.testing import FakeDevice
 
 QUICK = MeasurePlan(min_runs=10, max_runs=20, warmup_runs=3, timeout_s=20, sessions=1)
 
@@ -207,3 +208,24 @@ def test_the_package_is_light() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    "fault", [DeviceError("gone"), StoreError("no turn"), KeyboardInterrupt()]
+)
+def test_a_device_whose_fingerprint_is_not_to_be_had_is_closed(fault: BaseException) -> None:
+    """Its agent has been started by then, and would run on."""
+
+    class Faulty(FakeDevice):
+        closed = False
+
+        def fingerprint(self, plan: MeasurePlan) -> Fingerprint:
+            raise fault
+
+        def close(self) -> None:
+            self.closed = True
+
+    device = Faulty()
+    with pytest.raises(type(fault)):
+        measured_by("d", device, QUICK, Opening(), asked=True)
+    assert device.closed
