@@ -143,7 +143,7 @@ def shipped(row: Row) -> Terms:
 def _with_tile(*tile: int) -> Form:
     def form(row: Row) -> Terms:
         padded = sum(padded_multiply_adds(op, (tile[0], tile[1])) for op in row.graph.ops)
-        return shipped(row)._replace(gmac=row.images * padded / 1e9)
+        return shipped(row)._replace(gflops=row.images * padded / 1e9)
 
     return form
 
@@ -154,7 +154,7 @@ def _relu6_for_nothing(row: Row) -> Terms:
     return shipped(row)._replace(gigabytes=shipped(row).gigabytes - apart)
 
 
-def _depthwise_gmac(row: Row) -> float:
+def _depthwise_gflops(row: Row) -> float:
     flops = sum(op_cost(op).flops for op in row.graph.ops if is_depthwise(op))
     return row.images * flops / 1e9
 
@@ -162,7 +162,7 @@ def _depthwise_gmac(row: Row) -> float:
 FORMS: dict[str, Form] = {
     "shipped": shipped,
     "and a cost of each launch": lambda row: [*shipped(row), len(gpu_kernels(row.graph))],
-    "and depthwise multiply-adds": lambda row: [*shipped(row), _depthwise_gmac(row)],
+    "and depthwise multiply-adds": lambda row: [*shipped(row), _depthwise_gflops(row)],
     "without groups": lambda row: shipped(row)[:3],
     "ReLU6 for nothing, as ReLU": _relu6_for_nothing,
     "tiles of 1 by 1": _with_tile(1, 1),

@@ -200,7 +200,7 @@ class _Reader:
         if folder.images and not folder.filled:
             raise self.refuse(
                 f"{where} has {len(folder.images):,} images and no class folders; "
-                f"labels in a table are read by csv:FILE{self.table_in(folder)}"
+                f"labels in a table are read by csv:FILE{self.a_table}"
             )
         if not folder.folders:
             raise self.refuse(f"{where} has no class folders{self.links_in(folder)}")
@@ -223,7 +223,8 @@ class _Reader:
         if folder.images:
             self.tree.left_out[reason] += [each.name for each in folder.images]
 
-    def table_in(self, folder: Folder) -> str:
+    @property
+    def a_table(self) -> str:
         tables = [
             name
             for names in self.tree.left_out.values()

@@ -129,7 +129,7 @@ class MeasuredDevice:
         return [found[network.digest] or next(new) for network in networks]
 
     def session(self, networks: Sequence[Network]) -> list[Measurement]:
-        """Return the newest stored session if it held exactly these networks, else measure them.
+        """Return the newest stored session if it held all these networks, else measure them.
 
         Raises:
             DeviceError: As `measure_together`.

@@ -1,8 +1,8 @@
 """The paper's GPU, a GTX 1080Ti, as a formula of four numbers; nothing is run.
 
-    ms = IMAGE · images + Σ over kernels (WORK · GMAC + MEMORY · GB + GROUP · further groups)
+    ms = IMAGE · images + Σ over kernels (WORK · GFLOPs + MEMORY · GB + GROUP · further groups)
 
-- GMAC are multiply-adds of dense and grouped convolutions and of classifiers, in 10⁹. Each group
+- GFLOPs are multiply-adds of dense and grouped convolutions and of classifiers, in 10⁹. Each group
   is padded to whole tiles of a matrix product, as cuDNN computes it.
 - GB are the bytes that a kernel reads and writes, in 10⁹. Other kernels, depthwise convolutions
   among them, cost nothing else.
@@ -48,19 +48,20 @@ class Terms(NamedTuple):
 
     Attributes:
         images: Images of a run.
-        gmac: Padded multiply-adds, in 10⁹.
+        gflops: Padded multiply-adds, in 10⁹.
         gigabytes: Bytes read and written, in 10⁹.
         further_groups: Groups of convolutions after the first of each.
     """
 
     images: float
-    gmac: float
+    gflops: float
     gigabytes: float
     further_groups: float
 
 
-FITTED = Terms(images=0.2221, gmac=0.1903, gigabytes=3.945, further_groups=0.01124)
-"""ms for each. They mean 5.3 of the 5.7 TMAC/s and 253 of the 484 GB/s that the GPU can reach."""
+FITTED = Terms(images=0.2221, gflops=0.1903, gigabytes=3.945, further_groups=0.01124)
+"""ms for each. They mean 5.3·10¹² of the 5.7·10¹² multiply-adds a second, and 253 of the 484 GB/s,
+that the GPU can reach."""
 ERROR = ScaleError(networks=86, typical=0.087, worst=0.57, unseen=0.099, in_order=0.90)
 """The distance to the published speeds. `unseen` and `in_order` (pairs of equal FLOPs) are of
 Table 8, each family by a fit without it."""

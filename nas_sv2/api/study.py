@@ -14,7 +14,6 @@ from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.catalog import Deleted, StudySummary, list_studies
 from nas_sv2.studies.storage.facts import StudyFacts as StudyFacts
 from nas_sv2.studies.storage.facts import read_study
-from nas_sv2.studies.storage.leftovers import Leftovers as Leftovers
 from nas_sv2.studies.storage.leftovers import find_leftovers as find_leftovers
 from nas_sv2.studies.storage.leftovers import remove_leftovers as remove_leftovers
 from nas_sv2.studies.storage.repair import find_damage as find_damage

@@ -196,7 +196,7 @@ class _Reader:
         return False
 
 
-def _window(reader: _Reader, node: ModelNode, side: int) -> tuple[int, int]:
+def _window(reader: _Reader, node: ModelNode) -> tuple[int, int]:
     """Stride and padding of a square window that is padded alike on all sides."""
     given = node.attributes
     strides = list(given.get("strides", [1, 1]))
@@ -220,7 +220,7 @@ def _conv(reader: _Reader, node: ModelNode) -> Kind:
     if len(node.reads) > 1:
         raise reader.refuse(node, "a computed kernel", "have a constant kernel")
     side = _square(reader, node, node.input(1).shape[2:])
-    stride, padding = _window(reader, node, side)
+    stride, padding = _window(reader, node)
     if padding not in (0, side // 2):
         raise reader.refuse(node, padding, f"be padded by 0 or {side // 2}")
     kind = Conv(side, stride, node.attributes.get("group", 1), batch_norm=False)
@@ -229,7 +229,7 @@ def _conv(reader: _Reader, node: ModelNode) -> Kind:
 
 def _max_pool(reader: _Reader, node: ModelNode) -> Kind:
     side = _square(reader, node, tuple(node.attributes["kernel_shape"]))
-    stride, padding = _window(reader, node, side)
+    stride, padding = _window(reader, node)
     if padding != side // 2:
         raise reader.refuse(node, padding, f"be padded by {side // 2}")
     return MaxPool(side, stride)
@@ -237,7 +237,7 @@ def _max_pool(reader: _Reader, node: ModelNode) -> Kind:
 
 def _average_pool(reader: _Reader, node: ModelNode) -> Kind:
     side = _square(reader, node, tuple(node.attributes["kernel_shape"]))
-    stride, padding = _window(reader, node, side)
+    stride, padding = _window(reader, node)
     source = reader.value_of(node.reads[0], node)
     if (side, side, 0) == (source.height, source.width, padding):
         return GlobalAveragePool()

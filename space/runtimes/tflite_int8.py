@@ -66,7 +66,7 @@ def quantize_tflite(model: bytes, scales: Sequence[Scale]) -> bytes:
             allowed = "must be a scale above 0, and a zero point from -128 to 127"
             raise ConfigError("tflite_scales", [scale, zero], allowed)
     _Quantizer(schema, read, dict(zip(places, scales, strict=True))).quantize()
-    return packed(schema, read)
+    return packed(read)
 
 
 def find_scales(model: bytes, images: Array) -> list[Scale]:

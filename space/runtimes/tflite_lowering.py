@@ -408,14 +408,14 @@ def _append_rearrangement(kind: Rearrangement, op: Op, writer: _Writer) -> None:
             )
             around = writer.integers(f"{op.name}.around", [0, 0], [0, 1], [0, 1], [0, 0])
             writer.node("PAD", [source, around], [wider], "PadOptions")
-            _append_slice(op, writer, wider, (0, 1, 1, 0), op.output)
+            _append_slice(writer, wider, (0, 1, 1, 0), op.output)
         case Select(channels=channels):
             read = [source, writer.integers(f"{op.name}.channels", *channels)]
             writer.node("GATHER", read, [writer.value(op.output)], "GatherOptions", axis=3)
         case Split():
             begin = 0
             for part in op.outputs:
-                _append_slice(op, writer, source, (0, 0, 0, begin), part)
+                _append_slice(writer, source, (0, 0, 0, begin), part)
                 begin += part.channels
         case Concat():
             read = [writer.value(each) for each in op.inputs]
@@ -427,9 +427,7 @@ def _append_rearrangement(kind: Rearrangement, op: Op, writer: _Writer) -> None:
             assert_never(kind)
 
 
-def _append_slice(
-    op: Op, writer: _Writer, source: int, begin: tuple[int, ...], output: Value
-) -> None:
+def _append_slice(writer: _Writer, source: int, begin: tuple[int, ...], output: Value) -> None:
     """Add an operator that takes a box of a map, of every image."""
     start = writer.integers(f"{output.name}.begin", *begin)
     size = writer.integers(
@@ -470,10 +468,10 @@ def _packed(writer: _Writer, facts: Mapping[str, str] | None) -> bytes:
         writer.buffers.append(json.dumps(dict(facts)).encode())
         model.metadata = [noted]
     model.buffers = [_buffer(schema, content) for content in writer.buffers]
-    return packed(schema, model)
+    return packed(model)
 
 
-def packed(schema: ModuleType, model: Any) -> bytes:
+def packed(model: Any) -> bytes:
     """The bytes of a model of the schema's object API."""
     import flatbuffers
 

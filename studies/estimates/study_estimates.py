@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nas_sv2.evaluate.recipes.scores import facts_of
 from nas_sv2.space.graph.cost import cost_of
@@ -22,8 +21,6 @@ from nas_sv2.studies.findings.record import Record
 SURE = 0.95
 """The chance from which one network counts as better than another; below it they tie."""
 DRAWS = 500  # of all candidates together: a chance is right within 0.05
-
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

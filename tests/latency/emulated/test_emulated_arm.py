@@ -91,9 +91,9 @@ def test_every_network_of_the_paper_has_a_price(core: str) -> None:
     for name, structure in STRUCTURES.items():
         network = PaperNetwork(name, structure.resolution)
         assert target.uncovered(network) == []
-        ms_per_gmac = target.estimate(network).ms / (cost_of(lower(network)).flops / 1e9)
+        ms_per_gflop = target.estimate(network).ms / (cost_of(lower(network)).flops / 1e9)
         # One multiply-add takes from a quarter of a cycle of the fastest core to many.
-        assert 50 < ms_per_gmac < 5000, name
+        assert 50 < ms_per_gflop < 5000, name
 
 
 @pytest.mark.parametrize("core", CORE_NAMES)

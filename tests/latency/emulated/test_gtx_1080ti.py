@@ -109,7 +109,7 @@ def test_a_convolution_costs_whole_tiles_and_its_bytes() -> None:
     assert len(gpu_kernels(graph)) == 1, "the ReLU costs nothing"
     found = terms_of_graph(graph, 8)
     assert found.images == 8
-    assert found.gmac == pytest.approx(8 * 128 * 64 * 784 / 1e9)
+    assert found.gflops == pytest.approx(8 * 128 * 64 * 784 / 1e9)
     assert found.gigabytes == pytest.approx((8 * 4 * (58 + 116) * 784 + 4 * 58 * 116) / 1e9)
     assert found.further_groups == 0
 
@@ -119,7 +119,7 @@ def test_groups_are_padded_one_by_one_and_depthwise_costs_bytes_alone() -> None:
     value = build.conv("grouped", source, 128, groups=4)
     value = build.conv("depthwise", value, 128, 3, depthwise=True)
     found = terms_of_graph(_graph(build, source, value), 1)
-    assert found.gmac == pytest.approx(4 * 64 * 32 * 784 / 1e9)
+    assert found.gflops == pytest.approx(4 * 64 * 32 * 784 / 1e9)
     assert found.further_groups == 3
     assert padded_multiply_adds(build.ops[-1]) == 0
 
