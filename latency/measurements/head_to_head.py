@@ -95,8 +95,10 @@ def check_number(count: int) -> None:
     """Check that one session can hold this number of networks.
 
     Raises:
-        ConfigError: The number is above `MOST_NETWORKS`.
+        ConfigError: The number is 0 or above `MOST_NETWORKS`.
     """
+    if count < 1:
+        raise ConfigError("number of networks", count, "must be at least 1")
     if count > MOST_NETWORKS:
         allowed = f"must be at most {MOST_NETWORKS}: all are held in the device's memory at once"
         raise ConfigError("number of networks", count, allowed)

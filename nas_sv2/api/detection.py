@@ -12,8 +12,7 @@ from nas_sv2.database.database import Database
 from nas_sv2.documents import Seed, Side, check_value
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.book import TargetBook
-from nas_sv2.studies.paper.detection import DetectionTable as DetectionTable
-from nas_sv2.studies.paper.detection import time_table_7
+from nas_sv2.studies.paper.detection import DetectionTable, time_table_7
 from nas_sv2.studies.paper.published_figures import levels_of
 
 if TYPE_CHECKING:
@@ -89,7 +88,8 @@ def train_detector(
     from nas_sv2.evaluate.detection.training import DetectorRun, open_detector_recipe
     from nas_sv2.evaluate.fitting.determinism import check_workers
     from nas_sv2.files import making_folder
-    from nas_sv2.studies.package import detector_package
+    from nas_sv2.studies.package.detector_package import write_detector_package
+    from nas_sv2.studies.package.folder import check_unfinished
     from nas_sv2.studies.storage.named_networks import find_network
 
     check_value("seed", plan.seed, Seed)
@@ -98,7 +98,7 @@ def train_detector(
     recipe, named = open_detector_recipe(plan.recipe), find_network(network, db)
     place = training_device(plan.device)
     check_scorer()
-    detector_package.check_no_detector(folder)
+    check_unfinished(folder)
     form = Detector(named.network, plan.head, plan.height, plan.width, classes=1)
     trunk = form.trunk  # refuses a size before the data are opened
     start = _start_of(plan.weights, named.network, trunk.graph, db)
@@ -119,7 +119,7 @@ def train_detector(
             start,
         )
         notify(run.anchors.describe())
-        metrics = detector_package.write_detector_package(run, run.train(), named.name)
+        metrics = write_detector_package(run, run.train(), named.name)
         run.finish()
     return metrics
 
@@ -148,9 +148,9 @@ def load_detector(folder: str | Path) -> "tuple[nn.Module, tuple[str, ...]]":
         ConfigError: The folder holds no detector.
         StoreError: A file is missing or differs from its checksum.
     """
-    from nas_sv2.studies.package import detector_package
+    from nas_sv2.studies.package.detector_package import load_detector
 
-    _, categories, module = detector_package.load_detector(Path(folder))
+    _, categories, module = load_detector(Path(folder))
     return module, categories
 
 

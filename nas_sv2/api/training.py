@@ -38,8 +38,9 @@ from nas_sv2.space.choices.levels import open_space
 from nas_sv2.space.networks.lowering import Classifier, lower
 from nas_sv2.space.runtimes.weights import Weights
 from nas_sv2.studies.findings.certificate import Certificate
+from nas_sv2.studies.package.folder import check_unfinished
 from nas_sv2.studies.package.forms import check_formats
-from nas_sv2.studies.package.full_package import check_unfinished, write_full_package
+from nas_sv2.studies.package.full_package import write_full_package
 from nas_sv2.studies.package.starting_weights import find_starting_weights
 from nas_sv2.studies.storage.named_networks import named
 

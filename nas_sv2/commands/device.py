@@ -398,8 +398,12 @@ def refit(
         ),
     ] = None,
     precision: Annotated[
-        str, typer.Option("--precision", help="With --from, that of its figures: fp32 or int8.")
-    ] = "fp32",
+        str | None,
+        typer.Option(
+            "--precision",
+            help="With --from, that of its figures: fp32 or int8; fp32 if left out.",
+        ),
+    ] = None,
     runtime: Annotated[
         str | None,
         typer.Option("--runtime", help="With --from, that of its figures: onnxruntime or litert."),
@@ -420,14 +424,19 @@ def refit(
         db = open_database(storage)
         of = runtime or "onnxruntime"
         note = refit_to_figures(
-            figures, core, file, precision=precision, runtime=of, table=table, storage=db
+            *(figures, core, file),
+            precision=precision or "fp32",
+            runtime=of,
+            table=table,
+            storage=db,
         )
         say(note)
         say(f"{file} holds the table; use it with: {_use(core, file, of, name)}")
         return
-    if runtime is not None:
-        allowed = "must be left out without --from: it is that of the device's plan"
-        raise ConfigError("runtime", runtime, allowed)
+    for field, given in (("precision", precision), ("runtime", runtime)):
+        if given is not None:
+            allowed = "must be left out without --from: it is that of the device's plan"
+            raise ConfigError(field, given, allowed)
     with waiting(f"measuring on {name}") as update:
         error, of = refit_table(
             name,

@@ -157,7 +157,7 @@ def side(text: str) -> int:
     """
     from nas_sv2.documents import Side, check_value
 
-    check_value("resolution", number := int(text) if text.isdecimal() else text, Side)
+    check_value("resolution", number := int(text) if _is_whole(text) else text, Side)
     return int(number)
 
 
@@ -183,7 +183,7 @@ def height_and_width(text: str) -> tuple[int, int]:
         ConfigError: It is not two whole numbers above 0.
     """
     words = text.split("x")
-    if len(words) != 2 or not all(w.isascii() and w.isdecimal() and int(w) for w in words):
+    if len(words) != 2 or not all(_is_whole(word) and int(word) for word in words):
         raise ConfigError("image_size", text, "must be height and width, as 800x1200")
     return int(words[0]), int(words[1])
 
@@ -198,12 +198,17 @@ def input_shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
     for text in texts or ():
         name, _, sizes = text.rpartition("=")
         words = sizes.split("x")
-        if not all(word.isascii() and word.isdecimal() and int(word) for word in words):
+        if not all(_is_whole(word) and int(word) for word in words):
             raise ConfigError("input", text, "must be sizes above 0, as 1x3x224x224")
         if name in shapes:
             raise ConfigError("input", text, "must name each input once, as NAME=1x3x224x224")
         shapes[name] = tuple(map(int, words))
     return shapes
+
+
+def _is_whole(word: str) -> bool:
+    """Whether a word is a whole number; Python refuses to read one of thousands of digits."""
+    return re.fullmatch("[0-9]{1,18}", word) is not None
 
 
 def formats(text: str | None) -> list[str] | None:
@@ -374,7 +379,7 @@ def plan_changes(
 
 def _cores(text: str) -> tuple[int, ...]:
     words = [word.strip() for word in text.split(",")]
-    if not all(word.isdecimal() and word.isascii() for word in words):
+    if not all(map(_is_whole, words)):
         raise ConfigError("affinity", text, "must be numbers of cores, as 0,1")
     return tuple(map(int, words))
 

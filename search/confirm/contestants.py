@@ -1,5 +1,6 @@
 """The networks of a confirmation: finalists, and the networks that they are compared with."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -87,7 +88,7 @@ def finalists_of(front: Front, trials: Sequence[str]) -> list[int]:
             )
             raise ConfigError("trials", list(trials), allowed)
         return [max(found, key=lambda entry: entry.believed).number]
-    numbers = [int(word) if word.isdecimal() and word.isascii() else -1 for word in trials]
+    numbers = [int(word) if re.fullmatch("[0-9]{1,18}", word) else -1 for word in trials]
     if not set(numbers) <= set(candidates) or len(set(numbers)) < len(numbers):
         allowed = (
             f"must be best, or numbers of candidates ({known}), each once; "

@@ -16,6 +16,8 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.evaluators import choose_evaluator
 from nas_sv2.evaluate.fitting.evaluator import DataSet, Evaluator, EvaluatorChoice
 from nas_sv2.latency.targets.target import Target
+from nas_sv2.resolution import height_and_width
+from nas_sv2.search.session.timed_input import read_input
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.walk import Walk
 from nas_sv2.space.choices.extremes import smallest
@@ -81,14 +83,10 @@ def _form(head: str, size: str | None) -> "DetectorForm":
     from nas_sv2.evaluate.detection.detector import DetectorForm
 
     allowed = "must be HEIGHTxWIDTHx3 with task detection, the size of all images, as 96x128x3"
-    if size is None:
-        raise ConfigError("input", "nothing", allowed)
-    sides = size.split("x")
-    if len(sides) != 3 or not all(one.isascii() and one.isdecimal() for one in sides):
-        raise ConfigError("input", size, allowed)
-    if sides[2] != "3":
-        raise ConfigError("input", size, allowed)
-    return DetectorForm(head, int(sides[0]), int(sides[1]))
+    if size is None or not size.endswith("x3"):
+        raise ConfigError("input", "nothing" if size is None else size, allowed)
+    resolution, _ = read_input(size)
+    return DetectorForm(head, *height_and_width(resolution))
 
 
 def choose_trainer(

@@ -52,11 +52,14 @@ class Budget:
     runtimes: tuple[str, ...] = ("onnxruntime",)
 
     def __post_init__(self) -> None:
-        """Refuse a limit that is not a number above 0.
+        """Refuse a limit that is not a number above 0, and a tolerance that is not a share.
 
         Raises:
             ConfigError: There is one; names it.
         """
+        if not is_number(self.tolerance, 0, 1) or self.tolerance == 1:
+            allowed = "must be a share from 0 up to 1, as 0.05"
+            raise ConfigError("tolerance", self.tolerance, allowed)
         limits = {"flops": self.flops, "params": self.params, "memory": self.memory_bytes}
         limits |= self.latency_ms
         for name, limit in limits.items():
@@ -130,10 +133,8 @@ def parse_budget(texts: Iterable[str], targets: Iterable[str], tolerance: float 
 
     Raises:
         ConfigError: If a word has no unit, is not above 0, names a target that is not searched
-            for, or repeats a limit.
+            for, or repeats a limit; or the tolerance is not a share.
     """
-    if not 0 <= tolerance < 1:
-        raise ConfigError("tolerance", tolerance, "must be a share from 0 up to 1, as 0.05")
     known = list(targets)
     limits: dict[str, float] = {}
     for text in texts:

@@ -1,6 +1,7 @@
 """Builds the package of a trial: from its record, and its weights or a repeated training."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,8 +110,7 @@ def export_trial(
     """
     check_opset(opset)
     check_formats(formats or ())
-    if trial != "best" and not trial.isdecimal():
-        raise ConfigError("trial", trial, "must be best or a number")
+    check_trial(trial)
     check_out(out, force)
     opened = load_study(db, study)
     facts = read_study(db, study)
@@ -165,6 +165,16 @@ def _formats_of(book: TargetBook, targets: Iterable[str]) -> list[str]:
     ways = book.executions(targets).values()
     runtimes = {"onnxruntime", *(way.runtime for way in ways if way is not None)}
     return [form for form, runtime in FORMATS.items() if runtime in runtimes]
+
+
+def check_trial(trial: str) -> None:
+    """Refuse a word for a trial that is neither `best` nor a number.
+
+    Raises:
+        ConfigError: It is another word.
+    """
+    if trial != "best" and not re.fullmatch("[0-9]{1,18}", trial):
+        raise ConfigError("trial", trial, "must be best or a number")
 
 
 def chosen_trial(db: Database, facts: StudyFacts, trial: str) -> tuple[int, Record]:
@@ -237,10 +247,10 @@ def _winner(
             notify(f"{why or 'its weights were not kept'}; {evaluator.weights_by}")
             weights = same_again(evaluator.open(images, setting_of(study)), record).weights
     except (ConfigError, EvaluationError) as error:
-        kept = find_sample(folder)
-        if weights is None:
+        if weights is None and isinstance(error, ConfigError):
             raise _needing_data(error) from error
-        if kept is None or data is not None:
+        kept = find_sample(folder)
+        if weights is None or kept is None or data is not None:
             raise
         notify(_without_data(error))
         sample = kept
@@ -262,10 +272,8 @@ def _trained(record: Record, evaluator: EvaluatorChoice, sample: DataSample) -> 
     )
 
 
-def _needing_data(error: NasError) -> NasError:
+def _needing_data(error: ConfigError) -> ConfigError:
     """Return the error with the reason for which the data are needed."""
-    if not isinstance(error, ConfigError):
-        return error
     why = "the weights of this network were not kept, and training it again needs the same images"
     return ConfigError(error.field, error.value, f"{error.sentence}; {why}")
 

@@ -4,10 +4,8 @@
 """
 
 import json
-import platform
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 
 from nas_sv2.evaluate.data.data_sample import DataSample
@@ -52,8 +50,7 @@ from nas_sv2.studies.package.forms import (
     ncnn_weights_of,
 )
 from nas_sv2.studies.pages.markdown import capital, code, escaped, table
-from nas_sv2.studies.storage.runs import PACKAGES
-from nas_sv2.version import __version__
+from nas_sv2.studies.storage.runs import versions_here
 
 CARD, CARD_JSON = "card.md", "card.json"
 SCHEMA_KEY, SCHEMA_VERSION = "nas_sv2_card", 1
@@ -63,12 +60,6 @@ PAGE_KEY, PAGE = "page", 5
 BATCHES = "several images at once need onnxruntime 1.14, as 1.12 and 1.13 may compute them wrongly"
 SHOWN_CLASSES = 20
 """Class names on the page; `card.json` has all."""
-
-
-def made_with() -> dict[str, str]:
-    """Return the versions of the program and of the packages that its results depend on."""
-    packages = {name: version(name) for name in PACKAGES}
-    return {"nas-sv2": __version__, "python": platform.python_version(), **packages}
 
 
 def document_of(
@@ -127,7 +118,7 @@ def document_of(
         "tflite_scales": dict(checked.tflite_scales),
         "no_int8": no_int8,
         "latency": [row.to_json() for row in latencies],
-        "made_with": made_with(),
+        "made_with": {name.lower(): found for name, found in versions_here().items()},
     }
 
 
@@ -146,11 +137,6 @@ def json_of(document: Mapping[str, Any]) -> bytes:
 def page(*parts: Sequence[str]) -> str:
     """Join paragraphs and tables into one text."""
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
-
-
-def figure_in(form: Mapping[str, Any]) -> Figure | None:
-    """Return the figure of a form in a card; None if it was not measured."""
-    return Figure.find(form)
 
 
 def figure_of(document: Mapping[str, Any]) -> str:
@@ -176,7 +162,7 @@ def forms_section(document: Mapping[str, Any]) -> list[list[str]]:
     rows = [
         (
             name,
-            "–" if (figure := figure_in(form)) is None else figure.describe(),
+            "–" if (figure := Figure.find(form)) is None else figure.describe(),
             "" if name == TORCH else f"{form['difference']:.1e} ({form['relative']:.1e})",
             *(["" if name == TORCH else f"{form[held]:.2%}"] if held else []),
         )
@@ -207,7 +193,7 @@ _ALIKE: Mapping[LabelKind, tuple[str, str]] = {
 def _images_in_words(document: Mapping[str, Any]) -> str:
     """Say on which images the forms were compared."""
     forms: Mapping[str, Mapping[str, Any]] = document["forms"]
-    images, known = forms[TORCH]["images"], figure_in(forms[TORCH]) is not None
+    images, known = forms[TORCH]["images"], Figure.find(forms[TORCH]) is not None
     said = (
         f"Every form was asked about the same {images:,} {'validation' if known else 'training'} "
         "images and held against the network as torch runs it in nas-sv2."
@@ -237,7 +223,7 @@ def _int8_in_words(document: Mapping[str, Any]) -> str:
         learned = name == MODEL_INT8 and "int8_training" in document
         how = f"static, weights a channel, {'learned ranges' if learned else images}"
         if name in forms:
-            before, now = (figure_in(forms[each]) for each in (TORCH, name))
+            before, now = (Figure.find(forms[each]) for each in (TORCH, name))
             if before is None or now is None:
                 said += f" {int8} is {how}."
             else:

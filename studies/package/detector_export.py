@@ -15,7 +15,7 @@ import optuna
 import torch
 
 from nas_sv2.database.database import Database
-from nas_sv2.errors import ConfigError, DeviceError
+from nas_sv2.errors import ConfigError, DeviceError, MeasurementError
 from nas_sv2.evaluate.detection.data import open_scenes
 from nas_sv2.evaluate.detection.detector import build_detector
 from nas_sv2.evaluate.detection.scenes import SceneData
@@ -31,7 +31,13 @@ from nas_sv2.space.onnx_models.model import load_model
 from nas_sv2.space.runtimes.weights import Weights
 from nas_sv2.studies.findings.attributes import IDENTITY
 from nas_sv2.studies.findings.record import Record
-from nas_sv2.studies.package.build import check_same_figure, chosen_trial, same_again, setting_of
+from nas_sv2.studies.package.build import (
+    check_same_figure,
+    check_trial,
+    chosen_trial,
+    same_again,
+    setting_of,
+)
 from nas_sv2.studies.package.detector_package import MODEL, write_detector_package
 from nas_sv2.studies.package.folder import check_out
 from nas_sv2.studies.storage.facts import read_study
@@ -95,11 +101,12 @@ def export_detector_trial(
 
     Raises:
         ConfigError: There is no such trial, or the folder or the data do not fit.
-        DeviceError: A target of the study cannot be used here; the folder is written.
+        DeviceError: A target of the study gives no latency here; the folder is written.
         EvaluationError: The weights do not give the mmAP of the study.
         StoreError: Stored data cannot be read, the ONNX file disagrees with torch, or the folder
             cannot be written.
     """
+    check_trial(trial)
     check_out(out, force)
     opened = load_study(db, study)
     number, record = chosen_trial(db, read_study(db, study), trial)
@@ -158,6 +165,6 @@ def _times(
         try:
             with closing(book.open(name, store=store, notify=notify)) as target:
                 found.append(TimedFile(name, searched, target.estimate(model)))
-        except (ConfigError, DeviceError) as error:
+        except (ConfigError, DeviceError, MeasurementError) as error:
             raise DeviceError(f"{out} is written, and not timed: {error}") from error
     return found

@@ -104,16 +104,6 @@ def write_detector_package(
     return metrics
 
 
-def check_no_detector(out: Path) -> None:
-    """Refuse a folder with a finished training.
-
-    Raises:
-        ConfigError: A training has finished there.
-    """
-    if (out / SUMS).exists():
-        raise ConfigError("out", str(out), "must name a folder without a finished training")
-
-
 def load_detector(folder: Path) -> tuple[Detector, tuple[str, ...], nn.Module]:
     """Load a trained detector: its description, its categories, and the module in evaluation.
 

@@ -45,6 +45,16 @@ def check_out(out: Path, force: bool) -> None:
     check_writable("out", out, home)
 
 
+def check_unfinished(out: Path) -> None:
+    """Refuse a folder with a finished training.
+
+    Raises:
+        ConfigError: If a training has finished there.
+    """
+    if (out / SUMS).exists():
+        raise ConfigError("out", str(out), "must name a folder without a finished training")
+
+
 def write_folder(out: Path, contents: Mapping[str, bytes]) -> None:
     """Write a package to `out`, which appears whole or stays as it was.
 

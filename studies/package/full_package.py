@@ -2,10 +2,9 @@
 
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
-from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.errors import StoreError
 from nas_sv2.evaluate.data.data_sample import DataSample
 from nas_sv2.evaluate.fitting.validation import Validation
 from nas_sv2.evaluate.full.result import FullyTrained, LossFromFloat
@@ -38,16 +37,6 @@ from nas_sv2.studies.package.forms import (
 from nas_sv2.studies.pages.markdown import escaped, table
 
 NOT_TIMED = "None was measured: `nas-sv2 measure architecture.yaml --target TARGET`."
-
-
-def check_unfinished(out: Path) -> None:
-    """Refuse a folder with a finished training.
-
-    Raises:
-        ConfigError: If a training has finished there.
-    """
-    if (out / SUMS).exists():
-        raise ConfigError("out", str(out), "must name a folder without a finished training")
 
 
 def write_full_package(

@@ -23,7 +23,7 @@ from nas_sv2.evaluate.data.image_data import Part
 from nas_sv2.evaluate.data.image_listing import adopt_fit
 from nas_sv2.evaluate.fitting.augment import Normalise, centre_of
 from nas_sv2.evaluate.fitting.determinism import cpu_threads
-from nas_sv2.evaluate.fitting.evaluation import data_key
+from nas_sv2.evaluate.fitting.evaluation import Figure, data_key
 from nas_sv2.evaluate.fitting.subset import choose_subset
 from nas_sv2.evaluate.recipes.files import recipe_from_document
 from nas_sv2.evaluate.recipes.scores import IMAGES, kind_in
@@ -46,7 +46,6 @@ from nas_sv2.studies.package.card import (
     PAGE,
     PAGE_KEY,
     count_shuffles,
-    figure_in,
     record_in,
     trial_card,
 )
@@ -481,7 +480,7 @@ def _accuracy_check(package: Package, name: str, agreement: Agreement, same_imag
     if not same_images:
         found = f"{shown} of {agreement.images:,} images that are not those of the export"
         return Check(what, True, found)
-    was = _read(package, lambda card: figure_in(card["forms"][name]))
+    was = _read(package, lambda card: Figure.find(card["forms"][name]))
     if was is None:
         found = f"{shown} of {agreement.images:,} validation images; not measured at export"
         return Check(what, True, found)

@@ -169,6 +169,8 @@ def test_more_networks_than_one_session_holds() -> None:
     check_number(MOST_NETWORKS)
     with pytest.raises(ConfigError, match=r"number of networks .*at most 16.*; got 17"):
         check_number(MOST_NETWORKS + 1)
+    with pytest.raises(ConfigError, match="number of networks must be at least 1; got 0"):
+        check_number(0)
 
 
 times = st.lists(st.floats(0.5, 2), min_size=1, max_size=40)

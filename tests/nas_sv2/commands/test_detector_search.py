@@ -14,6 +14,7 @@ from nas_sv2.api.detection import load_detector
 from nas_sv2.api.study import open_study
 from nas_sv2.evaluate.detection import drawn
 from nas_sv2.studies.dashboard.view import study_note, trial_note
+from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
 Run = Callable[..., tuple[int, str, str]]
 TARGET = '''
@@ -119,8 +120,8 @@ def test_every_page_of_the_study_names_the_score(run: Run, command_line: Run) ->
 
 def test_a_winner_is_exported_whole(run: Run, command_line: Run) -> None:
     assert run("--trials", "3", "--study", "pets")[0] == 0
-    facts = open_study("pets").facts
-    dropped = next(iter(facts.records.keys() - {one.number for one in facts.front.members}), None)
+    study = open_study("pets")
+    facts = study.facts
     code, out, err = command_line("export", "pets", "--out", "best")
     assert code == 0, err
     assert "of 3 images" in out and "scale: " in out and "with random weights" in out
@@ -133,13 +134,17 @@ def test_a_winner_is_exported_whole(run: Run, command_line: Run) -> None:
     boxes, _, classes = session.run(None, {"images": np.zeros((1, 3, 64, 96), np.float32)})
     assert boxes.shape == (len(classes), 4)
     assert load_detector("best")[1] == drawn.open_drawn().categories
-    if dropped is not None:
-        words = ("export", "pets", "--trial", str(dropped), "--out", "again", "--no-time")
-        code, _, err = command_line(*words)
-        assert code == 0 and "training it again" in err
+    other = next(number for number in facts.records if number != facts.best)
+    weights = WeightsFolder.of_study(study.db, facts.key)
+    weights.drop([facts.records[other].architecture.digest])
+    words = ("export", "pets", "--trial", str(other), "--out", "again", "--no-time")
+    code, _, err = command_line(*words)
+    assert code == 0 and "training it again" in err
     for option in (("--form", "onnx"), ("--opset", "14"), ("--supernet", "x")):
         code, _, err = command_line("export", "pets", "--out", "other", *option)
         assert (code, err.count("\n")) == (2, 1) and "must be left out for a detector" in err
+    code, _, err = command_line("export", "pets", "--out", "other", "--trial", "last")
+    assert (code, err.count("\n")) == (2, 1) and "--trial must be best or a number" in err
     code, _, err = command_line("export", "pets", "--out", "other", "--data", "coco:nowhere")
     assert code == 2 and not Path("other").exists()
 
@@ -153,6 +158,7 @@ def test_a_winner_is_exported_whole(run: Run, command_line: Run) -> None:
         (("--head", "yolo"), "--head must be one of light-head, ssdlite"),
         (("--input", "96x96"), "--input must be HEIGHTxWIDTHx3"),
         (("--input", "64x96x1"), "--input must be HEIGHTxWIDTHx3"),
+        (("--input", f"{'9' * 5000}x96x3"), "--input must be HEIGHTxWIDTHxCHANNELS"),
         (("--input", "4x4x3"), "must have sides of at least the total stride"),
         (("--guidelines", "paper"), "--guidelines must be off with task detection"),
         (("--stop-rule",), "--stop-rule must be left out with task detection"),

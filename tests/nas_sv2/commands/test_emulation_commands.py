@@ -146,6 +146,12 @@ def test_figures_of_no_network_are_refused(
     assert isinstance(missing.exception, ConfigError)
 
 
+@pytest.mark.parametrize("option", [("--precision", "int8"), ("--runtime", "litert")])
+def test_what_is_of_figures_alone_is_refused_beside_a_device(option: tuple[str, str]) -> None:
+    error = refused(*REFIT, *option)
+    assert str(error).startswith(f"{option[0][2:]} must be left out without --from")
+
+
 def test_the_catalogue_is_listed() -> None:
     result = CliRunner().invoke(app, ["device", "catalogue", "--json"])
     rows = {row["name"]: row for row in json.loads(result.output)}

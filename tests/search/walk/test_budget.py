@@ -71,10 +71,12 @@ def test_other_words_are_refused_in_one_line(texts: list[str]) -> None:
     assert len(str(caught.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize("tolerance", [-0.1, 1.0, float("nan")])
+@pytest.mark.parametrize("tolerance", [-1.0, -0.1, 1.0, float("nan")])
 def test_a_tolerance_is_a_share(tolerance: float) -> None:
     with pytest.raises(ConfigError, match="tolerance must"):
         parse_budget([], TARGETS, tolerance)
+    with pytest.raises(ConfigError, match="tolerance must"):  # -1 divided by zero later
+        Budget(flops=140e6, tolerance=tolerance)
 
 
 @given(st.floats(1e3, 1e12), st.floats(1e3, 1e12), st.floats(0, 0.9))

@@ -13,6 +13,7 @@ from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.studies.package import folder as package_folder
 from nas_sv2.studies.package.build import export_trial
+from nas_sv2.studies.package.detector_export import export_detector_trial
 from nas_sv2.studies.package.folder import SUMS, check_out, read_folder, write_folder
 
 CONTENTS = {"a.txt": b"one", "b.bin": bytes(range(256)), "c.txt": b""}
@@ -165,6 +166,7 @@ def test_a_folder_without_a_list_is_no_package(content: bytes | None, tmp_path: 
     ("trial", "out", "sentence"),
     [
         ("last", "x", "trial must be best or a number; got 'last'"),
+        pytest.param("9" * 5000, "x", "trial must be best or a number; got '999", id="long"),
         ("best", "taken", "out must name a folder that does not exist yet .*; got '.*taken'"),
     ],
 )
@@ -172,11 +174,17 @@ def test_an_export_is_refused_before_its_study_is_read(
     trial: str, out: str, sentence: str, tmp_path: Path
 ) -> None:
     (tmp_path / "taken").mkdir()
-    with (
-        Database.open(f"sqlite:///{tmp_path / 's.db'}") as db,
-        pytest.raises(ConfigError, match=sentence),
-    ):
-        export_trial(db, "study", trial, tmp_path / out, force=False, notify=print)
+    with Database.open(f"sqlite:///{tmp_path / 's.db'}") as db:
+        with pytest.raises(ConfigError, match=sentence):
+            export_trial(db, "study", trial, tmp_path / out, force=False, notify=print)
+        with pytest.raises(ConfigError, match=sentence):
+            export_detector_trial(
+                *(db, "study", trial, tmp_path / out),
+                force=False,
+                time=False,
+                data=None,
+                notify=print,
+            )
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="only Linux has /proc")
