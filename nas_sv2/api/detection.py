@@ -12,6 +12,7 @@ from nas_sv2.database.database import Database
 from nas_sv2.documents import Seed, Side, check_value
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.book import TargetBook
+from nas_sv2.studies.package.folder import check_unfinished
 from nas_sv2.studies.paper.detection import DetectionTable, time_table_7
 from nas_sv2.studies.paper.published_figures import levels_of
 
@@ -89,7 +90,6 @@ def train_detector(
     from nas_sv2.evaluate.fitting.determinism import check_workers
     from nas_sv2.files import making_folder
     from nas_sv2.studies.package.detector_package import write_detector_package
-    from nas_sv2.studies.package.folder import check_unfinished
     from nas_sv2.studies.storage.named_networks import find_network
 
     check_value("seed", plan.seed, Seed)
