@@ -28,7 +28,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, mapped_column
 
 from nas_sv2.database.database import Database
 from nas_sv2.database.schema import Base
-from nas_sv2.errors import StoreError
+from nas_sv2.errors import EvaluationError, StoreError
 from nas_sv2.evaluate.fitting.evaluation import Evaluation, data_key
 from nas_sv2.studies.findings.record import Record
 
@@ -160,7 +160,8 @@ class RecordStore:
     ) -> Evaluation | None:
         """Return the first evaluation with these settings from any study, or None.
 
-        Data are compared by content, not by place.
+        Data are compared by content, not by place. A damaged evaluation counts as none, and a line
+        says so.
         """
         query = select(EvaluationRow.document).where(
             EvaluationRow.architecture == digest,
@@ -171,7 +172,11 @@ class RecordStore:
         )
         with self._connection() as connection:
             text = connection.execute(query.order_by(EvaluationRow.id).limit(1)).scalar()
-        return None if text is None else Evaluation.from_json(text)
+        try:
+            return None if text is None else Evaluation.from_json(text)
+        except EvaluationError as error:
+            LOG.warning("%s; network %.8s is trained again by recipe %s", error, digest, recipe)
+            return None
 
     def save_evaluation(self, digest: str, evaluation: Evaluation) -> None:
         """Store the evaluation of an architecture, unless one with equal settings is stored."""

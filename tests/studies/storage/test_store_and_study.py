@@ -99,6 +99,20 @@ def test_evaluations_are_shared_by_studies_and_kept_apart_by_what_they_depend_on
     theirs.save_evaluation("digest", evaluation)  # as a second search at the same time would
 
 
+def test_a_damaged_evaluation_counts_as_none_and_is_said(
+    db: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise its network would fail in every search, and nothing removes the row."""
+    store, evaluation = RecordStore(db, "ours"), evaluation_of(0.5)
+    store.save_evaluation("digest", evaluation)
+    with db.begin() as connection:
+        connection.execute(text("UPDATE nas_evaluations SET document = '{'"))
+    key = (evaluation.recipe_digest, evaluation.data, evaluation.seed, evaluation.device)
+    assert store.find_evaluation("digest", *key) is None
+    assert "network digest is trained again by recipe 0000000000000000" in caplog.text
+    store.save_evaluation("digest", evaluation)  # of the new training
+
+
 def test_an_evaluation_is_that_of_the_same_images_wherever_they_lie(db: Database) -> None:
     evaluation = replace(evaluation_of(0.5), data="imagefolder:/here@0a1b")
     store = RecordStore(db, "ours")
