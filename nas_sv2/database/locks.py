@@ -120,6 +120,9 @@ class FileLock:
         except BlockingIOError:
             with os.fdopen(descriptor, "rb") as file:
                 return file.read(200).decode(errors="replace") or "another process"
+        except OSError as error:  # such as a network file system without locks
+            os.close(descriptor)
+            raise StoreError(f"{self.path}: no lock can be taken: {error.strerror}") from error
         if not self._is(descriptor):  # the file was removed between the two calls
             os.close(descriptor)
             return "another process"

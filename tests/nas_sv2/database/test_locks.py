@@ -1,5 +1,7 @@
 """One process at a time on a device: real processes hold it, wait for it, and die with it."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -9,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from sqlalchemy import event, text
@@ -219,6 +222,17 @@ def test_a_lock_that_was_tidied_away_is_no_lock(tmp_path: Path) -> None:
 def test_a_lock_that_cannot_be_made(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no lock can be made"):
         FileLock(tmp_path / "nowhere" / "d.lock").take(60)
+
+
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A home on a network, whose server takes none."""
+
+    def refused(descriptor: int, operation: int) -> NoReturn:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    with pytest.raises(StoreError, match="no lock can be taken: No locks available"):
+        FileLock(tmp_path / "lock").take(0)
 
 
 def test_a_lock_beside_a_file_leaves_nothing(tmp_path: Path) -> None:
