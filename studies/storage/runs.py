@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import msgspec
@@ -119,8 +119,18 @@ def versions_here() -> dict[str, str]:
     return {
         "nas-sv2": __version__,
         "Python": platform.python_version(),
-        **{name: version(name) for name in PACKAGES},
+        **{name: _version_of(name) for name in PACKAGES},
     }
+
+
+def _version_of(package: str) -> str:
+    """Return the version of a package; `onnxruntime-gpu` takes the place of onnxruntime."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        if package != "onnxruntime":
+            raise
+        return f"{version('onnxruntime-gpu')} (onnxruntime-gpu)"
 
 
 def machine_here() -> str:

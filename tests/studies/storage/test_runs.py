@@ -1,4 +1,5 @@
 import shlex
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from optuna.samplers import RandomSampler
 from nas_sv2.database.database import Database
 from nas_sv2.errors import StoreError
 from nas_sv2.studies.findings.attributes import RUN
+from nas_sv2.studies.storage import runs
 from nas_sv2.studies.storage.runs import Run, command_of, note_run, runs_of, study_command
 from nas_sv2.studies.storage.study import create_or_resume, load_study
 from nas_sv2.version import __version__
@@ -22,6 +24,20 @@ REQUEST = {
     "require_measured": False,
     "skip_unreadable": True,
 }
+
+
+def test_onnxruntime_for_cuda_is_known_by_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """We advise to install it, and it takes the place of the other."""
+
+    def version(package: str) -> str:
+        if package == "onnxruntime":
+            raise PackageNotFoundError(package)
+        return f"{package} 1.0"
+
+    monkeypatch.setattr(runs, "version", version)
+    found = runs.versions_here()
+    assert found["onnxruntime"] == "onnxruntime-gpu 1.0 (onnxruntime-gpu)"
+    assert found["torch"] == "torch 1.0"
 
 
 def test_a_command_says_every_option_and_no_password() -> None:
