@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from nas_sv2.commands import data, db, device, network, recipe, study, supernet
+from nas_sv2.commands import data, db, device, network, recipe, search, study, supernet
 from nas_sv2.commands.options import OPENED
 from nas_sv2.errors import ConfigError, NasError, OutputError, was_interrupted
 from nas_sv2.folders import expanded
@@ -32,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 DAILY = (
-    *(study.search, study.front, study.report),
+    *(search.search, study.front, study.report),
     *(study.export, network.measure, study.dashboard),
 )
 for command in DAILY:
