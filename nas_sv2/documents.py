@@ -49,6 +49,8 @@ PositiveShare = Annotated[float, Meta(gt=0, le=1)]
 def check_fields(value: object, where: str = "") -> None:
     """Hold the fields of a dataclass to their annotations.
 
+    A list in a tuple's place becomes one: a frozen value stays as it is, and has a hash.
+
     Args:
         value: The dataclass.
         where: The words before the names of its fields, such as `stages[0].`.
@@ -58,7 +60,14 @@ def check_fields(value: object, where: str = "") -> None:
     """
     kind: Any = type(value)
     for name, hint in _hints_of(kind).items():
-        check_value(f"{where}{name}", getattr(value, name), hint)
+        given = getattr(value, name)
+        check_value(f"{where}{name}", given, hint)
+        if get_origin(hint) is tuple and given != (whole := _as_tuple(given)):
+            object.__setattr__(value, name, whole)
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list | tuple) else value
 
 
 def check_value(field: str, value: object, hint: Any) -> None:

@@ -69,8 +69,11 @@ class ConfigError(NasError):
 
     def named(self, field: str) -> str:
         """Give the message with another name for the field, such as an option's."""
-        value = masked(self.value) if isinstance(self.value, str) else self.value
-        return masked(f"{field} {self.sentence}; got {_SHORT.repr(value)}")
+        if isinstance(self.value, str):
+            got = _SHORT.repr(masked(self.value))
+        else:
+            got = " ".join(_SHORT.repr(self.value).split())  # a torch module has many lines
+        return masked(f"{field} {self.sentence}; got {got}")
 
 
 class InfeasibleError(NasError):

@@ -7,10 +7,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from nas_sv2.api.arguments import Notify, database_of, ignore
+from nas_sv2.api.arguments import Notify, checked, database_of, ignore
 from nas_sv2.database import DEFAULT_STORAGE
 from nas_sv2.database.address import is_database
 from nas_sv2.database.database import Database
+from nas_sv2.errors import ConfigError
 from nas_sv2.latency.measurements.exchange import (
     Counts as Counts,
 )
@@ -142,6 +143,7 @@ class Comparison:
         ]
 
 
+@checked
 def measure(
     networks: Sequence[Network | str],
     *,
@@ -176,6 +178,8 @@ def measure(
         MeasurementError: It gave no latency.
         StoreError: The database cannot be read or written.
     """
+    if not networks:
+        raise ConfigError("networks", networks, "must have at least one network")
     check_number(len(networks))
     db = database_of(storage)
     texts = [network for network in networks if isinstance(network, str)]

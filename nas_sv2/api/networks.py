@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
-from nas_sv2.api.arguments import database_of
+from nas_sv2.api.arguments import checked, database_of
 from nas_sv2.database import DEFAULT_STORAGE
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nas_sv2.studies.package.verify import Check
 
 
+@checked
 def reference(name: str) -> Classifier:
     """Give a hand-designed network.
 
@@ -35,6 +36,7 @@ def reference(name: str) -> Classifier:
     return published_network(full_name(name))
 
 
+@checked
 def cost(network: Network | str, *, storage: str | Database = DEFAULT_STORAGE) -> Cost:
     """Count the cost of a network on paper: FLOPs, parameters, memory access.
 
@@ -51,6 +53,7 @@ def cost(network: Network | str, *, storage: str | Database = DEFAULT_STORAGE) -
     return costs_of(network)[0]
 
 
+@checked
 def module(
     network: Classifier | str, *, seed: int = 0, storage: str | Database = DEFAULT_STORAGE
 ) -> "torch.nn.Module":
@@ -80,6 +83,7 @@ def module(
     return fresh
 
 
+@checked
 def onnx(
     network: Classifier | str,
     path: Path | str,
@@ -117,6 +121,7 @@ def load(folder: Path | str) -> "torch.nn.Module": ...
 def load(folder: Path | str, *, inputs: Shapes) -> OnnxModel: ...
 
 
+@checked
 def load(folder: Path | str, *, inputs: Shapes | None = None) -> "torch.nn.Module | OnnxModel":
     """Load the network that `export` or `network train` wrote to `folder`, in evaluation mode.
 

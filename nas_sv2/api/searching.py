@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from nas_sv2.api.arguments import database_of
+from nas_sv2.api.arguments import checked, database_of
 from nas_sv2.api.data_sets import with_fit
 from nas_sv2.api.study import Study
 from nas_sv2.database import DEFAULT_STORAGE
@@ -20,6 +20,7 @@ from nas_sv2.search.walk.budget import Budget
 from nas_sv2.space.choices.search_space import SearchSpace
 
 
+@checked
 def search(
     targets: str | LatencySource | Sequence[str | LatencySource],
     *,

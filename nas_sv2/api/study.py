@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from nas_sv2.api.arguments import Notify, Progress, database_of, ignore
+from nas_sv2.api.arguments import Notify, Progress, checked, database_of, ignore
 from nas_sv2.database import DEFAULT_STORAGE
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
@@ -70,6 +70,7 @@ class Study:
         """
         return self.front.best.record
 
+    @checked
     def export(
         self,
         network: Record | int | str,
@@ -136,6 +137,7 @@ class Study:
             notify=notify or ignore,
         )
 
+    @checked
     def report(
         self,
         path: Path | str = "report.html",
@@ -160,6 +162,7 @@ class Study:
 
         return write_report(self.db, self.name, Path(path), form, operators, notify or ignore)
 
+    @checked
     def confirm(
         self,
         recipe: str,
@@ -206,6 +209,7 @@ class Study:
         )
         return confirm(request, self.db, notify or ignore, progress or ignore)
 
+    @checked
     def replay(
         self,
         target: "str | LatencySource",
@@ -275,6 +279,7 @@ def _check_of_detector(opset: int, forms: Sequence[str] | None, supernet: Path |
         raise ConfigError("supernet", str(supernet), only)
 
 
+@checked
 def open_study(name: str, *, storage: str | Database = DEFAULT_STORAGE) -> Study:
     """Open an existing study.
 
@@ -293,6 +298,7 @@ def open_study(name: str, *, storage: str | Database = DEFAULT_STORAGE) -> Study
     return Study(name, db)
 
 
+@checked
 def studies(*, storage: str | Database = DEFAULT_STORAGE) -> list[StudySummary]:
     """List the studies of a database, the oldest first.
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import torch
 from msgspec import Meta
 
-from nas_sv2.api.arguments import Notify, Progress, database_of, ignore
+from nas_sv2.api.arguments import Notify, Progress, checked, database_of, ignore
 from nas_sv2.database import DEFAULT_STORAGE
 from nas_sv2.database.database import Database
 from nas_sv2.documents import AboveZero, Seed, check_value
@@ -76,6 +76,7 @@ def is_first_process() -> bool:
     return Processes.of(os.environ).first
 
 
+@checked
 def train(
     network: Classifier | str,
     folder: Path | str,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from nas_sv2.documents import check_value
 from nas_sv2.errors import ConfigError
 from nas_sv2.plain_data import is_number
 from nas_sv2.space.graph.cost import cost_of
@@ -60,6 +61,13 @@ class Budget:
         if not is_number(self.tolerance, 0, 1) or self.tolerance == 1:
             allowed = "must be a share from 0 up to 1, as 0.05"
             raise ConfigError("tolerance", self.tolerance, allowed)
+        names = self.latency_ms if isinstance(self.latency_ms, Mapping) else [None]
+        if not all(isinstance(name, str) for name in names):
+            sentence = "must be a mapping of targets to ms, as {'arm': 25}"
+            raise ConfigError("budget latency_ms", self.latency_ms, sentence)
+        check_value("budget runtimes", self.runtimes, tuple[str, ...])
+        if not self.runtimes:
+            raise ConfigError("budget runtimes", (), "must have at least one runtime")
         limits = {"flops": self.flops, "params": self.params, "memory": self.memory_bytes}
         limits |= self.latency_ms
         for name, limit in limits.items():

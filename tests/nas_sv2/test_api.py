@@ -122,6 +122,61 @@ def test_a_network_is_written_by_hand() -> None:
     assert nas.cost(mine).flops == cost_of(lower(mine)).flops
 
 
+ANY: Any = nas
+"""The API, called as no type checker allows."""
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: ANY.reference(None), "name must be a text; got None"),
+        (lambda: ANY.cost(3), "or a text; got 3"),
+        (lambda: ANY.cost("0.5x", storage=5), "storage must be a text or a Database; got 5"),
+        (lambda: ANY.module("1x", seed=True), "seed must be a whole number; got True"),
+        (lambda: ANY.module("1x", seed=1.5), r"seed must be a whole number; got 1\.5"),
+        (lambda: ANY.onnx("1x", 3), "path must be a path or a text; got 3"),
+        (lambda: ANY.load("a\0b"), "folder must not hold a null byte"),
+        (lambda: ANY.load("a.onnx", inputs={"x": 3}), r"inputs\['x'\] must be a list; got 3"),
+        (lambda: ANY.measure([], target="arm"), r"networks must have at least one network"),
+        (lambda: ANY.measure("1x", target="arm"), "networks must be a list; got '1x'"),
+        (lambda: ANY.measure(["1x", 3], target="arm"), r"networks\[1\] must be .* got 3"),
+        (lambda: ANY.measure(["1x"], target="arm", fresh="no"), "fresh must be True or False"),
+        (lambda: ANY.measure(["1x"], target="arm", plan={1: 2}), "each key of plan must be a te"),
+        (lambda: ANY.measure(torch.nn.ReLU(), target="arm"), r"networks must be a list; got R"),
+        (lambda: ANY.search("arm", budget=5), "budget must be a text, a Budget or a list; got 5"),
+        (lambda: ANY.search("arm", timeout=5), "timeout must be a text or None; got 5"),
+        (lambda: ANY.search("arm", workers="2"), "workers must be a whole number or None; got"),
+        (lambda: ANY.search("arm", on_event=3), "on_event must be a function; got 3"),
+        (lambda: ANY.train("1x", "a", data=3), "data must be a text; got 3"),
+        (lambda: ANY.train("1x", "a", data="b", forms="onnx"), "forms must be a list; got 'onnx'"),
+        (lambda: ANY.train("1x", "a", data="b", rates={3: 1}), "each key of rates must be a text"),
+        (lambda: ANY.open_study(None), "name must be a text; got None"),
+    ],
+)  # fmt: skip
+def test_an_argument_of_another_type_is_refused_in_one_line(
+    call: Callable[[], object], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+def test_paths_and_numbers_of_numpy_are_taken(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(architecture_to_yaml(reference(V2[0])))
+    assert ANY.cost(tmp_path / "mine.yaml", storage=tmp_path / "own.db") == ANY.cost("0.5x")
+    ours, theirs = (ANY.module("0.5x", seed=seed) for seed in (np.int64(3), 3))
+    assert torch.equal(next(ours.parameters()), next(theirs.parameters()))
+
+
+def test_lists_in_a_network_become_tuples() -> None:
+    lists = ANY.Architecture([16], [ANY.Stage(2, 48)], 64, resolution=[96, 64])
+    tuples = ANY.Architecture((16,), (ANY.Stage(2, 48),), 64, resolution=(96, 64))
+    assert lists == tuples and hash(lists) == hash(tuples)
+    assert lists.digest == tuples.digest
+    scored = ANY.Evaluation(0.5, scores=[0.5, 0.7])
+    assert ANY.Evaluation.from_json(scored.to_json()) == scored
+
+
 class Board:
     """A target of the user's: it takes a nanosecond a multiply-add."""
 

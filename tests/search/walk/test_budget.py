@@ -79,6 +79,15 @@ def test_a_tolerance_is_a_share(tolerance: float) -> None:
         Budget(flops=140e6, tolerance=tolerance)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("latency_ms", 5), ("latency_ms", {1: 5}), ("runtimes", "litert"), ("runtimes", ())],
+)
+def test_a_budget_of_objects_is_held_to_its_types(field: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=f"budget {field} must"):
+        Budget(**{field: value})  # type: ignore[arg-type]
+
+
 @given(st.floats(1e3, 1e12), st.floats(1e3, 1e12), st.floats(0, 0.9))
 def test_an_excess_is_positive_exactly_beyond_the_limit(
     limit: float, flops: float, tolerance: float
