@@ -1,4 +1,4 @@
-"""What is done with a study: `front`, `report`, `export`, `dashboard`, and the group `study`."""
+"""The commands use a study that exists: `front`, `report`, `export`, `dashboard`, `study`."""
 
 import dataclasses
 import io
