@@ -390,6 +390,7 @@ class ArrayFile:
         if not (np.isfinite([low, high]).all() and low >= 0):
             had = f"{self.name(IMAGES, 0)} is {first.dtype}, with levels from {low:g} to {high:g}"
             raise self._refused(f"must have grey levels from 0 to 255 or from 0 to 1; {had}")
+        self._check_one_range(arrays)
         kind = "float" if any(own.dtype.kind == "f" for own in full) else "integer"
         white = 1.0 if high <= 1 else full_level(kind, high)
         levels = f"{first.dtype} from {low:g} to {high:g}"
@@ -397,6 +398,13 @@ class ArrayFile:
         return {
             part: np.rint(own * (255 / white)).astype(np.uint8) for part, own in arrays.items()
         }
+
+    def _check_one_range(self, arrays: Arrays) -> None:
+        """Refuse a part up to 1 beside one above 1: by one range it would become black."""
+        highest = {self.name(IMAGES, part): own.max() for part, own in arrays.items() if own.size}
+        if len({high <= 1 for high in highest.values()}) > 1:
+            had = ", ".join(f"{name} up to {high:g}" for name, high in highest.items())
+            raise self._refused(f"must have levels of one range in all parts; it has {had}")
 
     @cached_property
     def _several(self) -> bool:

@@ -201,6 +201,18 @@ def test_levels_of_all_parts_are_scaled_by_one_range(
     assert any(f"0 to {white} became 0 to 255" in note for note in data.notes)
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.uint8])
+def test_parts_of_different_ranges_are_refused(kind: Any, tmp_path: Path) -> None:
+    arrays = {
+        name: array.astype(kind) if "images" in name else array for name, array in WHOLE.items()
+    }
+    arrays["test_images"] = (arrays["test_images"] / 255).astype(np.float32)
+    with pytest.raises(
+        ConfigError, match=r"one range in all parts; .* test_images up to 0.976471;"
+    ):
+        opened(tmp_path, **arrays)
+
+
 def test_the_share_that_became_validation_is_said(tmp_path: Path) -> None:
     data = opened(tmp_path, images=images(6), labels=np.repeat([0, 1, 2], 2))
     assert [len(part) for part in data.parts] == [3, 3]
