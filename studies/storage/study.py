@@ -262,12 +262,14 @@ def find_study(
     db.require()
     backend = optuna_storage(db)
     with store_errors():
-        names = [str(summary.study_name) for summary in optuna.get_all_study_summaries(backend)]
-        if name not in names:
+        try:
+            study = optuna.load_study(study_name=name, storage=backend)
+        except KeyError:
+            names = map(str, optuna.get_all_study_names(backend))  # a damaged one may be bytes
             others = [each for each in names if each != asking]
             known = ", ".join(_nearest(name, others)) or "there is none yet"
-            raise ConfigError(field, name, f"must be a study in {db.shown}: {known}")
-        study = optuna.load_study(study_name=name, storage=backend)
+            allowed = f"must be a study in {db.shown}: {known}"
+            raise ConfigError(field, name, allowed) from None
         if (key := key_of(study.user_attrs)) is None:
             raise ConfigError(field, name, "must be a study that `nas-sv2 search` made")
         checked_key(key)

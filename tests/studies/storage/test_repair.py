@@ -16,7 +16,7 @@ from nas_sv2.latency.measurements.store import MeasurementRow, MeasurementStore
 from nas_sv2.studies.storage.catalog import list_studies
 from nas_sv2.studies.storage.named_networks import records_of
 from nas_sv2.studies.storage.repair import Damage, DamagedTrial, find_damage, repair
-from nas_sv2.studies.storage.study import load_study
+from nas_sv2.studies.storage.study import load_study, trials_of
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -63,12 +63,14 @@ def poison(db: Database, *numbers: int, study: str = "poisoned") -> None:
 
 def test_the_trials_are_failed_and_all_else_is_as_it_was(db: Database) -> None:
     before = {name: records_of(db, name) for name in ("good", "poisoned")}
+    good = trials_of(load_study(db, "good"))
     assert not find_damage(db)
     poison(db, 0, 2)
     if db.is_sqlite:  # PostgreSQL knows NaN, and so Optuna reads it
-        for read in (list_studies, lambda db: load_study(db, "good").trials):
+        for read in (list_studies, lambda db: trials_of(load_study(db, "poisoned"))):
             with pytest.raises(StoreError, match="not a number; `nas-sv2 db repair` finds"):
                 read(db)
+    assert good and trials_of(load_study(db, "good")) == good
     damage = Damage([DamagedTrial("poisoned", 0), DamagedTrial("poisoned", 2)], [])
     assert find_damage(db) == repair(db) == damage
     assert not find_damage(db)
@@ -120,7 +122,8 @@ def test_the_commands_say_what_helps_and_what_was_done(
     poison(db, 1)
     db.close()
     at = ("--storage", db.url)
-    for words in (("front", "good"), ("study", "list"), ("report", "poisoned")):
+    assert command_line("front", "good", *at)[0] == 0  # one study's damage is its own
+    for words in (("front", "poisoned"), ("study", "list"), ("report", "poisoned")):
         code, _, err = command_line(*words, *at)
         assert (code, err.count("\n")) == (1, 1)
         assert "`nas-sv2 db repair`" in err
