@@ -49,7 +49,6 @@ from nas_sv2.search.loop.claim import (
     Orphans,
     TrialClaim,
     Watch,
-    fixed_params,
 )
 from nas_sv2.search.loop.kept_weights import too_far
 from nas_sv2.search.loop.outages import DATABASE, Outages
@@ -396,7 +395,7 @@ class Loop:
         Raises:
             QueuedOutside: If somebody queued it with a value or a name that the space lacks.
         """
-        queued = fixed_params(self.study.get_trials(deepcopy=False)[trial.number])
+        queued = self._teller.queued(trial.number)
         try:
             architecture = self.space.sample(Checked(trial, queued))
         except ConfigError as error:

@@ -100,6 +100,15 @@ class Teller:
         for name, value in attributes.items():
             self.storage.set_trial_user_attr(trial, name, value)
 
+    def queued(self, number: int) -> dict[str, Any]:
+        """Return the parameters with which a trial was queued; empty if it was not.
+
+        They are asked alone: `Study.get_trials` would read all trials that run.
+        """
+        attributes = self.storage.get_trial_system_attrs(self._id(number))
+        found: dict[str, Any] = attributes.get("fixed_params", {})
+        return found
+
     def _end(
         self,
         number: int,
