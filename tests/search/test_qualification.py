@@ -1,6 +1,7 @@
 """A qualification: what is trained, what is known already, what is refused."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from nas_sv2.search.qualification import QualifyRequest, qualify
 from nas_sv2.show.recipe_tables import certificate_markdown
 from nas_sv2.studies.storage.recipe_evidence import CertificateStore
 
+open_once = functools.cache(open_data)
 SPACE = str(Path(__file__).parents[2] / "docs" / "lab" / "certificates" / "space.yaml")
 
 
@@ -43,7 +45,7 @@ class Trainings:
                     evaluation_of(accuracy),
                     recipe=one.recipe.name,
                     recipe_digest=one.recipe.digest,
-                    data=open_data("animals").provenance,
+                    data=open_once("animals").provenance,
                     seed=one.seed,
                     device="cpu, 1 threads",
                     train_images=100 * one.recipe.epochs,

@@ -11,7 +11,7 @@ from typing import Any
 import onnx
 import pytest
 import torch
-from packages import data_in, write_winner
+from packages import data_in, winner_of, write_winner
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -320,13 +320,13 @@ def ask(model: Path, data: ImageData, levels: Tensor) -> Tensor:
 def test_a_folder_and_its_onnx_file_answer_as_the_network(exported: Path) -> None:
     """To images of another size and with other channels too, by their own normalisation."""
     data = data_in(exported)
-    winner = write_winner(exported / "same", data)
+    winner = winner_of(data)
     module = build_module(lower(winner.trained))
     load_weights(module, lower(winner.trained), winner.weights)
     images = data.val.images[:5]
     with torch.no_grad():
         wanted = module.eval()(winner.normalise(images))
-    for name in ("same", "same/model.onnx"):
+    for name in ("winner", "winner/model.onnx"):
         torch.testing.assert_close(
             ask(exported / name, data, images), wanted, rtol=1e-3, atol=1e-4
         )
@@ -349,8 +349,7 @@ def test_a_file_of_ours_with_damaged_facts_is_refused(
     name: str, value: str | None, said: str, exported: Path
 ) -> None:
     data = data_in(exported)
-    write_winner(exported / "damaged", data)
-    model = onnx.load(exported / "damaged" / "model.onnx")
+    model = onnx.load(exported / "winner" / "model.onnx")
     facts = {prop.key: prop.value for prop in model.metadata_props}
     facts.pop(name)
     if value is not None:
