@@ -4,6 +4,7 @@ Each noun has a file in `commands`, which imports heavy packages inside its func
 `--help` answers at once. `main` is the one place where an error becomes a line and an exit code.
 """
 
+import gc
 import re
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,12 @@ from nas_sv2.show.terminal import open_streams, say
 from nas_sv2.version import __version__
 
 INTERRUPTED = 130
+FULL_COLLECTION_AFTER = 100
+"""Collections of the younger objects before one of all objects; 10 by Python's default.
+
+The imports of a search make 260,000 objects and no garbage, in 51 collections of the younger ones.
+The four collections of all objects between them took an eighth to a fifth of the time.
+"""
 _UNDECODED = re.compile("[\udc80-\udcff]")
 """Bytes of an argument or a file name that are no text in the system's encoding."""
 
@@ -44,6 +51,8 @@ for group in (study, network, device, recipe, supernet, data, db):
 
 def main() -> NoReturn:
     """Run the command line; exit 0, 1 fault, 2 bad input, 3 infeasible, 130 interrupted."""
+    young, middle, _ = gc.get_threshold()
+    gc.set_threshold(young, middle, FULL_COLLECTION_AFTER)
     with open_streams():
         code = _run(sys.argv[1:])
     sys.exit(code)
