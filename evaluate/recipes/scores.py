@@ -103,9 +103,9 @@ class ScoreFacts:
     def signed(self, difference: float) -> str:
         """Return a difference of two scores as the signed change of the figure, without unit."""
         if self.unit == "share":
-            return f"{100 * difference:+.2f}"
+            return f"{round(100 * difference, 2) + 0.0:+.2f}"  # never -0.00
         if not self.is_error:
-            return f"{difference:+.4f}"
+            return f"{round(difference, 4) + 0.0:+.4f}"
         change = 0.0 - difference
         return ("+" if change >= 0 else "") + in_unit_of_labels(change)
 

@@ -5,6 +5,7 @@ the front bounds the number of the others that would be (Clopper and Pearson 193
 is assumed).
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -60,6 +61,12 @@ class Pruned:
         found = binomtest(self.entered, self.audited, alternative="less")
         return float(found.proportion_ci(CONFIDENCE, method="exact").high)
 
+    @property
+    def most_in_words(self) -> str:
+        """The bound in whole percent, rounded up because it is one; a dash without an audit."""
+        most = self.most_wrong
+        return "–" if most is None else f"{math.ceil(round(100 * most, 6))}%"
+
     def describe(self) -> str:
         """Describe the counts in one line."""
         plural = "s" * (self.pruned != 1)
@@ -68,7 +75,7 @@ class Pruned:
             return f"{head}, none audited"
         return (
             f"{head}, {self.audited} audited, of which {self.entered} are on the front; of all "
-            f"that were pruned at most {self.most_wrong:.0%} would be (95 %)"
+            f"that were pruned at most {self.most_in_words} would be (95 %)"
         )
 
 

@@ -45,8 +45,8 @@ class FusedEstimate:
     @property
     def chances(self) -> tuple[str, str]:
         """The chances of being on the front and of beating a baseline, as texts."""
-        beats = "–" if self.beats_baseline is None else f"{self.beats_baseline:.0%}"
-        return f"{self.on_front:.0%}", beats
+        beats = "–" if self.beats_baseline is None else chance_in_words(self.beats_baseline)
+        return chance_in_words(self.on_front), beats
 
     def to_json(self) -> dict[str, Any]:
         """Return the estimate as plain data."""
@@ -55,3 +55,10 @@ class FusedEstimate:
 
 Estimates = Mapping[int, FusedEstimate]
 """The estimates of a study's candidates, by trial; empty where there are too few trainings."""
+
+
+def chance_in_words(chance: float) -> str:
+    """Return a chance in whole percent; `>99%` and `<1%` near the ends, which are certain."""
+    if 0.995 <= chance < 1:
+        return ">99%"
+    return "<1%" if 0 < chance < 0.005 else f"{chance:.0%}"

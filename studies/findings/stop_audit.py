@@ -45,10 +45,10 @@ class StopAudit:
         )
         if not self.audited:
             return f"{head}; none audited"
-        most = Pruned(STOP_RULE, self.stopped, self.audited, self.entered).most_wrong
+        most = Pruned(STOP_RULE, self.stopped, self.audited, self.entered).most_in_words
         return (
             f"{head}; of {self.audited} that ran on for the audit {self.entered} on the front, so "
-            f"of all at most {most:.0%} would be (95 %)"
+            f"of all at most {most} would be (95 %)"
         )
 
 

@@ -11,6 +11,7 @@ from nas_sv2.studies.estimates.study_estimates import SURE
 from nas_sv2.studies.findings.attributes import REPLAY_OF
 from nas_sv2.studies.findings.audit import ALL
 from nas_sv2.studies.findings.certificate import Certificate
+from nas_sv2.studies.findings.fused_estimate import chance_in_words
 from nas_sv2.studies.findings.pairwise import (
     Difference,
     accuracy_interval,
@@ -87,7 +88,8 @@ def _compared(facts: StudyFacts, number: int, against: int) -> Difference:
         return compare_scores(ours, rival, facts.certificate, len(facts.records))
     chance = facts.estimates.chance_better(number, against)
     gain = _believed(facts, number) - _believed(facts, against)
-    why = f"better in a longer training with a chance of {chance:.0%}, by the fused estimates"
+    shown = chance_in_words(chance)
+    why = f"better in a longer training with a chance of {shown}, by the fused estimates"
     if 1 - SURE < chance < SURE:
         return Difference(gain, "tie", why, "a tie")
     return Difference(gain, "sure", why, "sure")
@@ -325,9 +327,8 @@ def turned_away(facts: StudyFacts) -> list[tuple[str, str, str, str, str]]:
     for name in dict.fromkeys([*audits, *facts.rejected]):
         if name in audits:
             each = audits[name]
-            most = "–" if each.most_wrong is None else f"{each.most_wrong:.0%}"
             shown = name if name == ALL else f"guideline {name}"
-            cells = (str(each.pruned), str(each.audited), str(each.entered), most)
+            cells = (str(each.pruned), str(each.audited), str(each.entered), each.most_in_words)
             rows.append((shown, *cells))
         else:
             rows.append((f"budget {name}", str(facts.rejected[name]), "–", "–", "–"))

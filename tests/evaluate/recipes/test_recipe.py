@@ -9,6 +9,7 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.fitting.course import one_cycle
 from nas_sv2.evaluate.recipes.built_in import RECIPES
 from nas_sv2.evaluate.recipes.recipe import FullTraining, Recipe, Schedule
+from nas_sv2.evaluate.recipes.scores import facts_of
 from nas_sv2.evaluate.recipes.teacher import Teacher
 
 CHANGES: dict[str, Any] = {
@@ -170,3 +171,9 @@ def test_the_rate_climbs_once_and_falls_once(
 def test_half_way_down_the_cosine_is_at_half_the_peak_and_above_the_line_before() -> None:
     assert one_cycle(49, 99, 1.0, 0.0, "cosine") == pytest.approx(0.5)
     assert one_cycle(24, 99, 1.0, 0.0, "cosine") > one_cycle(24, 99, 1.0, 0.0, "linear")
+
+
+def test_no_change_has_a_sign_of_its_own() -> None:
+    assert facts_of("accuracy").signed(-0.00001) == "+0.00"
+    assert facts_of("my.lab:metric").signed(-0.00001) == "+0.0000"
+    assert facts_of("accuracy").signed(-0.012) == "-1.20"

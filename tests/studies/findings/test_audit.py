@@ -83,6 +83,14 @@ def test_the_bound_is_exact(audited: int, entered: int, most: float) -> None:
     assert f"{audited} audited, of which {entered} are on the front" in found.describe()
 
 
+@pytest.mark.parametrize(
+    ("audited", "entered", "most"),
+    [(1000, 0, "1%"), (59, 0, "5%"), (20, 0, "14%"), (10, 1, "40%"), (3, 3, "100%"), (0, 0, "–")],
+)
+def test_a_bound_is_rounded_up(audited: int, entered: int, most: str) -> None:
+    assert Pruned("G4", 2000, audited, entered).most_in_words == most
+
+
 def test_without_an_audit_there_is_no_bound() -> None:
     assert Pruned("G4", 7, 0, 0).most_wrong is None
     assert Pruned("G4", 7, 0, 0).describe() == "pruned by G4: 7 candidates, none audited"
