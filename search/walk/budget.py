@@ -165,7 +165,10 @@ def read_budget(
         ConfigError: As `parse_budget`; or the budget limits another target.
     """
     if not isinstance(budget, Budget):
-        return parse_budget([budget] if isinstance(budget, str) else budget, targets, tolerance)
+        texts = [budget] if isinstance(budget, str) else budget
+        if not (isinstance(texts, Sequence) and all(isinstance(text, str) for text in texts)):
+            raise ConfigError("budget", budget, ALLOWED)
+        return parse_budget(texts, targets, tolerance)
     for name in budget.latency_ms:
         if name not in targets:
             raise ConfigError("budget", name, f"must limit one of {', '.join(targets)}")

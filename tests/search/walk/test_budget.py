@@ -1,9 +1,11 @@
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.search.walk.budget import Budget, parse_budget, parse_duration
+from nas_sv2.search.walk.budget import Budget, parse_budget, parse_duration, read_budget
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.runtimes.memory_plan import PLANNED, memory_in
 from nas_sv2.space.units.reference import reference
@@ -86,6 +88,12 @@ def test_a_tolerance_is_a_share(tolerance: float) -> None:
 def test_a_budget_of_objects_is_held_to_its_types(field: str, value: object) -> None:
     with pytest.raises(ConfigError, match=f"budget {field} must"):
         Budget(**{field: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("budget", [5, None, ["140M", 5], {"140M"}])
+def test_what_is_no_text_is_no_budget(budget: Any) -> None:
+    with pytest.raises(ConfigError, match="budget must be a number with a unit"):
+        read_budget(budget, TARGETS)
 
 
 @given(st.floats(1e3, 1e12), st.floats(1e3, 1e12), st.floats(0, 0.9))
