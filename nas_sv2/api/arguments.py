@@ -103,7 +103,7 @@ def _is_of(value: object, kind: Any) -> bool:
         return type(value) in (int, base)
     if base is collections.abc.Sequence:
         return isinstance(value, Sequence) and not isinstance(value, str | bytes)
-    is_said = isinstance(base, type) and base is not inspect.Parameter.empty
+    is_said = isinstance(base, type) and base not in (Any, inspect.Parameter.empty)
     holds_nothing = not is_said or Protocol in base.__mro__
     return holds_nothing or isinstance(value, base)
 
