@@ -161,8 +161,8 @@ def search(
         str | None,
         _how(
             "--guidelines",
-            help="Prune by G1-G4: measured (see nas-sv2 device guidelines), paper or off; "
-            "measured if there is a profile.",
+            help="Prune by G1-G4: measured (see nas-sv2 device guidelines), paper or off; if "
+            "left out measured, where each target has a profile, else paper.",
         ),
     ] = None,
     audit: Annotated[
