@@ -174,3 +174,16 @@ def test_everything_is_printed_in_one_place() -> None:
         taken = "from rich.console import Console" in text or "rich.print" in text
         assert not taken or path == "nas_sv2/show/console.py", path
         assert "rich.table" not in text or path == "nas_sv2/show/console.py", path
+
+
+SEEDS = "torch.manual_seed"
+
+
+def test_only_the_agent_seeds_every_generator_of_torch() -> None:
+    """`torch.manual_seed` seeds the GPUs of the user's process too, which no fork restores."""
+    seeding = {
+        path
+        for path, text in sources()
+        if any(isinstance(n, ast.Call) and dotted(n.func) == SEEDS for n in nodes_of(text))
+    }
+    assert seeding == {"latency/agent/torch_run.py"}, "use torch.default_generator"

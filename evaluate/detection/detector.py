@@ -171,7 +171,7 @@ def build_detector(detector: Detector, seed: int = 0) -> nn.Module:
     trunk = detector.trunk
     backbone = Backbone(trunk, stream(seed, "weights"))
     with torch.random.fork_rng(devices=[]):  # torchvision draws from torch's own generator
-        torch.manual_seed(stream(seed, "head").initial_seed())
+        torch.default_generator.manual_seed(stream(seed, "head").initial_seed())
         return _headed(backbone, trunk, detector)
 
 

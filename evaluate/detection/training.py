@@ -141,7 +141,11 @@ class DetectorLearner:
             group["lr"] = step.learning_rate
         device = [inputs.device] if inputs.device.type == "cuda" else []
         with torch.random.fork_rng(devices=device):  # torchvision draws from torch's generator
-            torch.manual_seed(stream(self.seed, f"boxes:{step.number}").initial_seed())
+            seed = stream(self.seed, f"boxes:{step.number}").initial_seed()
+            torch.default_generator.manual_seed(seed)  # and no GPU of the user's
+            for gpu in device:
+                with torch.cuda.device(gpu):
+                    torch.cuda.manual_seed(seed)
             losses = self.module(list(inputs), as_targets(labels))
         loss = torch.stack(list(losses.values())).sum()
         value = float(loss.detach())
