@@ -15,20 +15,23 @@ a silent zero.
 import hashlib
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from nas_sv2.documents import STORED_FAULTS
+import msgspec
+from msgspec import Meta
+
+from nas_sv2.documents import STORED_FAULTS, Positive
 from nas_sv2.errors import DeviceError, MeasurementError
 from nas_sv2.files import read_bounded
 from nas_sv2.latency.kernels.kernel import ArmPrecision, ArmRuntime, Kernel
 from nas_sv2.latency.kernels.of_graph import kernels_of
 from nas_sv2.latency.measurements.measurement import is_text
-from nas_sv2.plain_data import decode, is_number, parse_json, printable
+from nas_sv2.plain_data import decode, parse_json, printable
 from nas_sv2.space.graph.cost import BYTES_PER_NUMBER
 from nas_sv2.space.graph.operators import Graph
 
@@ -47,7 +50,13 @@ COPIED: Mapping[int, float] = {1: 1.0, 2: 0.88}
 COPIED_OF_MORE = 0.57
 MOST_SIDE = 1024
 """The longest side of a map that a formula prices, in pixels."""
-LANES = re.compile(r"(\w+)([\^%&?<>])(\d+)")
+LANES = re.compile(r"(\w+)([\^%&?<>])([1-9]\d*)")
+KEY = re.compile(r".+ @[1-9]\d*")
+"""The key of an entry: a kind, and the side of a square map."""
+
+Cycles = Annotated[int, Meta(ge=0, le=10**18)] | Annotated[float, Meta(ge=0, le=1e18)]
+"""A whole number stays one: the digest of a table is of its numbers as they are written."""
+Fused = Annotated[str, Meta(pattern=r"^[a-z0-9+]*\Z")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +71,26 @@ class KernelCost:
         fused: The calibrated combinations of fused operators, such as `add+relu`.
     """
 
-    cycles: Mapping[str, float]
-    channels_in: tuple[int, int]
-    channels_out: tuple[int, int]
-    parts: int
-    fused: frozenset[str]
+    cycles: Annotated[Mapping[str, Cycles], Meta(min_length=1)]
+    channels_in: tuple[Positive, Positive]
+    channels_out: tuple[Positive, Positive]
+    parts: Positive
+    fused: frozenset[Fused]
+
+    def __post_init__(self) -> None:
+        """Refuse a term of another version."""
+        for name in self.cycles:
+            _factors(name)
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        """Read the plain data of a table's file."""
-        return cls(
-            stored["cycles"],
-            tuple(stored["channels_in"]),
-            tuple(stored["channels_out"]),
-            stored["parts"],
-            frozenset(stored["fused"]),
-        )
+        """Read the plain data of a table's file.
+
+        Raises:
+            DeviceError: A term is of another version.
+            ValueError: The data have another form.
+        """
+        return msgspec.convert(stored, cls)
 
     def of(self, kernel: Kernel) -> float:
         """Return the cost of a kernel, in cycles."""
@@ -172,7 +185,7 @@ def _factor(name: str) -> Factor:
     if lanes and lanes[1] in COUNTS:
         return _lanes(COUNTS[lanes[1]], lanes[2], int(lanes[3]))
     if name not in FACTORS:
-        raise DeviceError(f"unknown term {name!r} in a kernel table; it is of another version")
+        raise DeviceError(f"unknown term {name!r}; the table is of another version")
     return FACTORS[name]
 
 
@@ -239,38 +252,30 @@ class KernelTable:
         try:
             document = parse_json(text)
             if document["schema"] != SCHEMA:
-                raise DeviceError(
-                    f"{source}: schema {document['schema']}; this version reads {SCHEMA}"
-                )
-            held = document.get("runtime", "onnxruntime")
-            sections = document.pop("tables")
-            if precision not in sections:
-                raise DeviceError(
-                    f"{source} holds {', '.join(sections)} and no {precision}; calibrate it"
-                )
-            section = sections[precision]
-            entries, formulas = (
-                {key: KernelCost.from_json(entry) for key, entry in section.pop(name, {}).items()}
-                for name in ("entries", "formulas")
-            )
-            scale = section["scale"]["cycles_per_ms"]
-            names = section["device"], section["note"]
-            per_byte = section.get("memory", {"cycles_per_byte": 0.0})["cycles_per_byte"]
-            if not is_number(per_byte, 0, 1e6):
-                raise ValueError("cycles_per_byte must be a number from 0")
-            _check_numbers(scale, [*entries.values(), *formulas.values()], *names)
-            if not all(map(is_text, (*entries, *formulas))):
-                raise ValueError("texts of a table must be printable")
-        except DeviceError:
-            raise
+                raise DeviceError(f"schema {document['schema']}; this version reads {SCHEMA}")
+            file = msgspec.convert(document, _File)
         except STORED_FAULTS as error:
-            reason = printable(repr(error))
+            reason = printable(str(error) or repr(error))
             raise DeviceError(f"{source} is no table of kernel costs: {reason}") from error
-        if held != runtime:
-            found = printable(str(held), 40)
-            raise DeviceError(f"{source} holds kernels of {found}, not of {runtime}")
-        about = {**document, **section}
-        return cls(entries, formulas, scale, precision, runtime, *names, about, per_byte)
+        if file.runtime != runtime:
+            raise DeviceError(f"{source} holds kernels of {file.runtime}, not of {runtime}")
+        if precision not in file.tables:
+            raise DeviceError(
+                f"{source} holds {', '.join(file.tables)} and no {precision}; calibrate it"
+            )
+        section = file.tables[precision]
+        about = {**document, **document.pop("tables")[precision]}
+        return cls(
+            section.entries,
+            section.formulas,
+            section.scale.cycles_per_ms,
+            precision,
+            runtime,
+            section.device,
+            section.note,
+            {name: fact for name, fact in about.items() if name not in ("entries", "formulas")},
+            section.memory.cycles_per_byte,
+        )
 
     def kernels(self, graph: Graph) -> tuple[Kernel, ...]:
         """Return the kernels that the runtime executes for `graph`, in running order."""
@@ -368,17 +373,43 @@ def table_text(core: str | Path, runtime: ArmRuntime = "onnxruntime") -> str:
     return text
 
 
-def _check_numbers(cycles_per_ms: object, entries: Sequence[KernelCost], *texts: object) -> None:
-    """Refuse costs that are not positive numbers, and texts that cannot be printed."""
-    numbers = [cycles_per_ms, *(each for entry in entries for each in entry.channels_in)]
-    numbers += [each for entry in entries for each in entry.channels_out]
-    costs = [cost for entry in entries for cost in (*entry.cycles.values(), entry.parts)]
-    if not all(is_number(each, 1e-9, 1e18) for each in numbers):
-        raise ValueError("numbers of a table must be above 0")
-    if not all(is_number(each, -1e18, 1e18) for each in costs):
-        raise ValueError("costs of a table must be numbers")
-    if not all(map(is_text, texts)):
-        raise ValueError("texts of a table must be printable")
+class _Scale(msgspec.Struct):
+    cycles_per_ms: Cycles
+
+    def __post_init__(self) -> None:
+        """Refuse a scale by which no time follows."""
+        if not self.cycles_per_ms:
+            raise ValueError("cycles_per_ms must be above 0")
+
+
+class _Memory(msgspec.Struct):
+    cycles_per_byte: Cycles = 0.0
+
+
+class _Section(msgspec.Struct):
+    """The costs of one precision in a file."""
+
+    device: str
+    note: str
+    scale: _Scale
+    entries: dict[str, KernelCost]
+    formulas: dict[str, KernelCost] = {}
+    memory: _Memory = msgspec.field(default_factory=_Memory)
+
+    def __post_init__(self) -> None:
+        """Refuse texts that cannot be printed, and keys that name no map."""
+        if not all(map(is_text, (self.device, self.note, *self.entries, *self.formulas))):
+            raise ValueError("texts of a table must be printable")
+        if not all(map(KEY.fullmatch, self.entries)):
+            raise ValueError("a key of an entry must be KIND @SIDE")
+
+
+class _File(msgspec.Struct):
+    """The tables of a core in a runtime."""
+
+    core: str
+    tables: dict[ArmPrecision, _Section]
+    runtime: ArmRuntime = "onnxruntime"
 
 
 def _spoken(fused: frozenset[str]) -> str:

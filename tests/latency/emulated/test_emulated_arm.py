@@ -539,6 +539,45 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path, text: str) -> None:
         EmulatedArm.open(file=tmp_path / "missing.json")
 
 
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"cycles": {"out%0": 1}}, "unknown term 'out%0'; the table is of another version"),
+        ({"cycles": {"in*cubed": 1}}, "unknown term 'cubed'"),
+        ({"cycles": {"out": -0.5}}, "Expected `float` >= 0.0"),
+        ({"cycles": {}}, "Expected `object` of length >= 1"),
+        ({"channels_in": [1]}, "Expected `array` of length 2, got 1"),
+        ({"channels_out": [0, 8]}, "Expected `int` >= 1"),
+        ({"parts": 0}, "Expected `int` >= 1"),
+        ({"fused": "relu"}, "Expected `array`, got `str`"),
+        ({"fused": ["\x1b[2J"]}, "Expected `str` matching regex"),
+    ],
+)
+def test_a_damaged_cost_is_refused_as_the_table_is_read(
+    tmp_path: Path, change: dict[str, object], fault: str
+) -> None:
+    document = json.loads(table_text("cortex-a57"))
+    document["tables"]["fp32"]["entries"]["pointwise @28"] |= change
+    assert f"table.json is no table of kernel costs: {fault}" in refusal(tmp_path, document)
+
+
+def test_a_table_of_no_core_or_without_maps_is_refused(tmp_path: Path) -> None:
+    document = json.loads(table_text("cortex-a57"))
+    entries = document["tables"]["fp32"]["entries"]
+    entries["pointwise"] = entries["pointwise @28"]
+    assert "a key of an entry must be KIND @SIDE" in refusal(tmp_path, document)
+    del entries["pointwise"], document["core"]
+    assert "missing required field `core`" in refusal(tmp_path, document)
+
+
+def refusal(folder: Path, document: object) -> str:
+    file = folder / "table.json"
+    file.write_text(json.dumps(document))
+    with pytest.raises(DeviceError) as caught:
+        EmulatedArm.open(file=file)
+    return str(caught.value)
+
+
 def test_no_estimate_starts_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("an estimate started a process")
