@@ -8,7 +8,7 @@ everything.
 """
 
 import contextlib
-import importlib.metadata
+import importlib
 import os
 import re
 import shutil
@@ -230,13 +230,13 @@ def _installed(runtime: ArmRuntime) -> str:
         DeviceError: It is not installed.
     """
     package = WHEELS[runtime][0]
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError as error:
+    try:  # not by the wheel's name: onnxruntime-gpu and others hold onnxruntime
+        version: str = importlib.import_module(package.replace("-", "_")).__version__
+    except ImportError as error:
         raise DeviceError(
-            f"calibration emulates the installed {package}, and none is: "
-            "pip install 'nas-sv2[litert]'"
+            f"calibration emulates the installed {package}, and none is: pip install {package}"
         ) from error
+    return version
 
 
 def _fetch_system(shop: Workshop) -> None:

@@ -53,17 +53,22 @@ import json, os, platform, sys, sysconfig
 def version(name):
     try:
         from importlib import metadata
+    except ImportError:
+        return None
+    try:
         return metadata.version(name)
     except Exception:
-        return None
+        pass
+    for wheel in metadata.distributions(): # onnxruntime-gpu and others hold onnxruntime
+        for file in wheel.files or ():
+            if str(file) == name.replace("-", "_") + "/__init__.py":
+                return "%s (%s)" % (wheel.version, wheel.metadata["Name"])
 def name():
     try:
         return open("/proc/self/comm").read().strip()
     except Exception:
         return ""
 found = dict((package, version(package)) for package in PACKAGES)
-if "onnxruntime" in found and found["onnxruntime"] is None:
-    found["onnxruntime"] = version("onnxruntime-gpu")
 marker = os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED")
 rest = json.dumps({
     "executable": sys.executable,

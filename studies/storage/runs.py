@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from typing import Any
 
 import msgspec
@@ -124,13 +124,12 @@ def versions_here() -> dict[str, str]:
 
 
 def _version_of(package: str) -> str:
-    """Return the version of a package; `onnxruntime-gpu` takes the place of onnxruntime."""
+    """Return the version of a package; a wheel of another name may hold it (onnxruntime-gpu)."""
     try:
         return version(package)
     except PackageNotFoundError:
-        if package != "onnxruntime":
-            raise
-        return f"{version('onnxruntime-gpu')} (onnxruntime-gpu)"
+        wheels = sorted(set(packages_distributions().get(package, ())))
+        return ", ".join(f"{version(wheel)} ({wheel})" for wheel in wheels) or "unknown"
 
 
 def machine_here() -> str:

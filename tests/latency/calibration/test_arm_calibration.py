@@ -5,6 +5,7 @@ A table's scale refitted to a real device; the device here is made up.
 
 import json
 import random
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
@@ -106,6 +107,23 @@ def test_a_qemu_of_another_plugin_interface_will_not_do(programs: Path) -> None:
     program(programs, "qemu-aarch64", "qemu-aarch64 version 10.0.2")
     with pytest.raises(DeviceError, match=r"10\.0\.2.*QEMU 5 to 8"):
         arm_workshop.find_tools()
+
+
+def test_the_version_is_that_of_the_package_whatever_wheel_it_came_in(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packages = tmp_path / "folder" / "packages"
+    (packages / "onnxruntime-1.2.dist-info").mkdir(parents=True)
+    (tmp_path / "folder" / "ready").touch()
+    monkeypatch.setattr("onnxruntime.__version__", "1.2")
+    shop = arm_workshop.prepare(tmp_path / "folder")
+    assert shop.versions()["onnxruntime"] == "1.2"
+    monkeypatch.setattr("onnxruntime.__version__", "1.3")
+    with pytest.raises(DeviceError, match=r"holds onnxruntime 1\.2, but 1\.3 is installed"):
+        arm_workshop.prepare(tmp_path / "folder")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(DeviceError, match=r"none is: pip install onnxruntime$"):
+        arm_workshop.prepare(tmp_path / "folder")
 
 
 @pytest.mark.parametrize("side", [0, 31, 100])

@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -109,3 +110,29 @@ def test_what_the_program_prints_is_read() -> None:
             return (sys.executable, "-c", code)
 
     assert preflight("here", Here(), MeasurePlan()).packages.keys() == {"numpy", "onnxruntime"}
+
+
+def test_a_package_in_a_wheel_of_another_name_is_there(tmp_path: Path) -> None:
+    """onnxruntime comes as onnxruntime-gpu, -directml, -openvino and others."""
+    files = {
+        "onnxruntime/__init__.py": "",
+        "onnxruntime_openvino-1.24.dist-info/METADATA": (
+            "Metadata-Version: 2.1\nName: onnxruntime-openvino\nVersion: 1.24\n"
+        ),
+        "onnxruntime_openvino-1.24.dist-info/RECORD": "onnxruntime/__init__.py,,\n",
+        "onnxruntime_extensions-0.9.dist-info/METADATA": (
+            "Metadata-Version: 2.1\nName: onnxruntime-extensions\nVersion: 0.9\n"
+        ),
+        "onnxruntime_extensions-0.9.dist-info/RECORD": "onnxruntime_extensions/__init__.py,,\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    class Here(Echo):
+        def command(self, code: str) -> tuple[str, ...]:
+            return ("env", f"PYTHONPATH={tmp_path}", sys.executable, "-S", "-c", code)
+
+    found = preflight("here", Here(), MeasurePlan())
+    assert found.packages == {"numpy": None, "onnxruntime": "1.24 (onnxruntime-openvino)"}
+    assert found.advice.endswith(" numpy") or "install numpy," in found.advice

@@ -26,8 +26,18 @@ REQUEST = {
 }
 
 
-def test_onnxruntime_for_cuda_is_known_by_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """We advise to install it, and it takes the place of the other."""
+@pytest.mark.parametrize(
+    ("wheels", "known"),
+    [
+        (["onnxruntime-gpu"], "onnxruntime-gpu 1.0 (onnxruntime-gpu)"),
+        (["onnxruntime-openvino"] * 2, "onnxruntime-openvino 1.0 (onnxruntime-openvino)"),
+        ([], "unknown"),
+    ],
+)
+def test_a_package_of_another_wheel_is_known_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, wheels: list[str], known: str
+) -> None:
+    """We advise to install onnxruntime-gpu, and it takes the place of the other."""
 
     def version(package: str) -> str:
         if package == "onnxruntime":
@@ -35,8 +45,9 @@ def test_onnxruntime_for_cuda_is_known_by_its_own_name(monkeypatch: pytest.Monke
         return f"{package} 1.0"
 
     monkeypatch.setattr(runs, "version", version)
+    monkeypatch.setattr(runs, "packages_distributions", lambda: {"onnxruntime": wheels})
     found = runs.versions_here()
-    assert found["onnxruntime"] == "onnxruntime-gpu 1.0 (onnxruntime-gpu)"
+    assert found["onnxruntime"] == known
     assert found["torch"] == "torch 1.0"
 
 
