@@ -119,11 +119,6 @@ class AgentDevice:
         """Close the device."""
         self.close()
 
-    @property
-    def process_id(self) -> int | None:
-        """The id of the running agent and of its process group; None if no agent runs."""
-        return None if self._channel is None else self._channel.process.pid
-
     def start(self) -> None:
         """Start the agent if none runs, without waiting for it."""
         if self._channel is None:

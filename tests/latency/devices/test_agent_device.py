@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -64,6 +65,25 @@ A_MODEL = Payload(DIGEST, b"a model")
 def local() -> Iterator[AgentDevice]:
     with local_device("here") as device:
         yield device
+
+
+@dataclasses.dataclass(frozen=True)
+class Noted:
+    """Makes devices whose agents write their process ids to a file."""
+
+    file: Path
+
+    def __call__(self, command: tuple[str, ...]) -> AgentDevice:
+        note = ("sh", "-c", 'echo $$ >> "$0"; exec "$@"', str(self.file))
+        return AgentDevice("board", (*note, *command))
+
+    def processes(self) -> list[int]:
+        return [int(line) for line in self.file.read_text().split()]
+
+
+@pytest.fixture
+def noted(tmp_path: Path) -> Noted:
+    return Noted(tmp_path / "agents")
 
 
 def test_it_measures(local: AgentDevice) -> None:
@@ -179,25 +199,24 @@ def test_a_symbolic_batch_takes_the_plans(local: AgentDevice) -> None:
     ],
 )
 def test_a_bad_model_is_refused_and_the_agent_lives_on(
-    local: AgentDevice, model: Payload, message: str
+    noted: Noted, local: AgentDevice, model: Payload, message: str
 ) -> None:
-    local.start()
-    before = local.process_id
-    with pytest.raises(MeasurementError, match=f"here: .*{message}"):
-        measure(local, model)
-    assert local.process_id == before
-    assert measure(local, convolution()).runs
+    with noted(local.command) as device:
+        with pytest.raises(MeasurementError, match=f"board: .*{message}"):
+            measure(device, model)
+        assert measure(device, convolution()).runs
+    assert len(noted.processes()) == 1
 
 
-def test_an_agent_that_died_unasked_is_started_anew(local: AgentDevice) -> None:
-    local.fingerprint(QUICK)
-    first = local.process_id
-    assert first is not None
-    os.kill(first, signal.SIGKILL)
-    while _exists(first):
-        time.sleep(0.01)
-    assert measure(local, convolution()).runs
-    assert local.process_id != first
+def test_an_agent_that_died_unasked_is_started_anew(noted: Noted, local: AgentDevice) -> None:
+    with noted(local.command) as device:
+        device.fingerprint(QUICK)
+        (first,) = noted.processes()
+        os.kill(first, signal.SIGKILL)
+        while _exists(first):
+            time.sleep(0.01)
+        assert measure(device, convolution()).runs
+    assert len(noted.processes()) == 2
 
 
 def test_torch_runs_the_architecture(local: AgentDevice) -> None:
@@ -268,11 +287,11 @@ def test_a_runtime_is_timed_by_the_same_protocol_and_gives_what_onnxruntime_give
             device.outputs(unread, plans[1])
 
 
-def test_leaving_ends_the_agent() -> None:
-    with local_device("here") as device:
-        device.start()
-        process = device.process_id
-    assert process is not None
+def test_leaving_ends_the_agent(noted: Noted, local: AgentDevice) -> None:
+    with noted(local.command) as device:
+        device.fingerprint(QUICK)
+        (process,) = noted.processes()
+        assert _exists(process)
     assert not _exists(process)
 
 
@@ -427,7 +446,7 @@ def answering(text: str) -> str:
         (
             "import sys; sys.exit('no space left')",
             DeviceError,
-            "python.* ended with code 1: no space left; the agent did not start",
+            "sh ended with code 1: no space left; the agent did not start",
         ),
         (
             "print('Welcome to the board!')",
@@ -450,11 +469,11 @@ def answering(text: str) -> str:
         (answering("{}"), MeasurementError, "not a measurement"),
     ],
 )
-def test_failing_agents(script: str, error: type[Exception], message: str) -> None:
-    with AgentDevice("board", (sys.executable, "-S", "-c", script)) as device:
+def test_failing_agents(noted: Noted, script: str, error: type[Exception], message: str) -> None:
+    with noted((sys.executable, "-S", "-c", script)) as device:
         with pytest.raises(error, match=f"board: .*{message}"):
             measure(device, A_MODEL)
-        assert device.process_id is None or error is MeasurementError
+        assert error is MeasurementError or not any(map(_exists, noted.processes()))
 
 
 @pytest.mark.parametrize(
@@ -488,18 +507,16 @@ def test_answers_that_are_no_measurement(runs: str) -> None:
         "import subprocess; subprocess.run(['sleep', '600'])",
     ],
 )
-def test_a_hanging_agent_is_killed_with_all_it_started(then: str) -> None:
+def test_a_hanging_agent_is_killed_with_all_it_started(noted: Noted, then: str) -> None:
     plan = dataclasses.replace(QUICK, timeout_s=0.5)
-    with AgentDevice("board", (sys.executable, "-S", "-c", f"{GREETS}\n{then}")) as device:
-        device.start()
-        group = device.process_id
+    with noted((sys.executable, "-S", "-c", f"{GREETS}\n{then}")) as device:
         began = time.monotonic()
         with pytest.raises(
             MeasurementError, match=r"no answer within the time limit, 0\.5 s after"
         ):
             measure(device, A_MODEL, plan)
         assert time.monotonic() - began < 10
-        assert group is not None
+        (group,) = noted.processes()
         while _running("pgid", group):  # a process may take a moment to die of its signal
             assert time.monotonic() - began < 20
 

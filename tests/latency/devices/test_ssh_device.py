@@ -288,7 +288,8 @@ def test_what_hangs_there_is_gone_when_it_is_ended_here(server: SshServer) -> No
 
 
 def test_a_network_over_the_limit_is_not_sent(connect: Connect, server: SshServer) -> None:
-    device = connect(max_bytes=1 << 20)
+    device, log = connect(max_bytes=1 << 20), server.folder / "sshd.log"
+    before = log.read_text()
     with pytest.raises(MeasurementError, match=r"pi: .* has 5\.\d+ MiB; the limit is 1 MiB"):
         device.measure([NETWORK], QUICK)
-    assert device.inner.process_id is None
+    assert log.read_text() == before
