@@ -134,7 +134,7 @@ class EmulatedArm:
         if beyond:
             notes.append(f"{beyond} of {len(kernels)} kernels beyond the calibrated channels")
         if by_formula := sum(map(self.table.is_by_formula, kernels)):
-            notes.append(f"{by_formula} of {len(kernels)} kernels on maps between the calibrated")
+            notes.append(f"{by_formula} of {len(kernels)} kernels by a formula of the map")
         if self.is_fitted:
             notes.append(second_opinion(graph, ms))
         return Latency(

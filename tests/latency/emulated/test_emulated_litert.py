@@ -52,7 +52,7 @@ def test_every_reference_network_has_a_price(core: str, lowering: Lowering) -> N
         assert 1 < latency.ms < 10_000, name
         assert latency.provenance == "emulated"
         assert "LiteRT" in latency.device and "published LiteRT speeds" in latency.note
-        assert "maps between the calibrated" not in latency.note
+        assert "by a formula of the map" not in latency.note
 
 
 @settings(max_examples=30)

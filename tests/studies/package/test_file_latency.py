@@ -169,7 +169,7 @@ def test_files_for_small_grey_images_have_a_latency_on_an_emulated_core(
     files = dict.fromkeys(FILES, b"")
     rows = by_file(latencies_of(EmulatedArm.open(), at_side(winner, 28), files))
     latency = rows[MODEL].latency
-    assert latency is not None and "on maps between the calibrated" in latency.note
+    assert latency is not None and "by a formula of the map" in latency.note
 
 
 def test_a_map_that_the_table_lacks_is_said_and_not_guessed(winner: TrainedNetwork) -> None:
