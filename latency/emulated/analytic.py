@@ -45,12 +45,17 @@ def analytic_ms(graph: Graph) -> float:
     )
 
 
-def second_opinion(graph: Graph, emulated_ms: float) -> str:
+def second_opinion(graph: Graph, emulated_ms: float, slower: float = 1.0) -> str:
     """Describe the analytic latency, and whether it disagrees with the emulated one.
 
     It is 0 for a network of pools and moves alone, which none of the three counts.
+
+    Args:
+        graph: The operators.
+        emulated_ms: The emulated latency in ms.
+        slower: How much longer the emulated core takes than that of the published speeds.
     """
-    ms = analytic_ms(graph)
+    ms = slower * analytic_ms(graph)
     text = f"analytic {ms:.3g} ms"
     if max(ms, emulated_ms) > DISAGREEMENT * min(ms, emulated_ms):
         text += f", which disagrees by more than a factor of {DISAGREEMENT:g}: measure it"

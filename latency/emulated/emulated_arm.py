@@ -136,7 +136,8 @@ class EmulatedArm:
         if by_formula := sum(map(self.table.is_by_formula, kernels)):
             notes.append(f"{by_formula} of {len(kernels)} kernels by a formula of the map")
         if self.is_fitted:
-            notes.append(second_opinion(graph, ms))
+            slower = core_named(FITTED[0]).cycles_per_ms() / self.table.cycles_per_ms
+            notes.append(second_opinion(graph, ms, slower))
         return Latency(
             ms=ms,
             ci_ms=None,

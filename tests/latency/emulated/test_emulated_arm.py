@@ -513,6 +513,13 @@ def test_a_clock_scales_the_figure_and_is_said() -> None:
     assert "2.8 GHz" in twice.estimate(v2("1_0")).note
 
 
+@pytest.mark.parametrize(("clock_ghz", "analytic"), [(None, "41.9"), (1.0, "82.1"), (3.0, "27.4")])
+def test_the_analytic_figure_is_of_the_same_clock(clock_ghz: float | None, analytic: str) -> None:
+    """It was that of 1.958 GHz, which disagrees with any other clock."""
+    note = EmulatedArm.open(clock_ghz=clock_ghz).estimate(v2("1_0")).note
+    assert note.endswith(f"; analytic {analytic} ms")
+
+
 def test_an_unknown_core_or_precision_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cortex-a53, cortex-a55"):
         EmulatedArm.open("cortex-a99")
