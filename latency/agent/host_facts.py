@@ -7,6 +7,7 @@ not show are left out. The text is sent with the agent: Python 3.8, the standard
 
 from __future__ import annotations
 
+import functools
 import glob
 import math
 import os
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 CPU = "/sys/devices/system/cpu/cpu%d/"
 RASPBERRY_THROTTLED = "/sys/devices/platform/soc/soc:firmware/get_throttled"
 RASPBERRY_UNDER_VOLTAGE = "/sys/class/hwmon/hwmon*/in0_lcrit_alarm"  # kernels without the above
+CUDA_DRIVER = "nvcuda.dll" if os.name == "nt" else "libcuda.so.1"
 GPU_QUERY = {
     "gpu_mhz": "clocks.sm",
     "gpu_memory_mhz": "clocks.mem",
@@ -73,6 +75,32 @@ def cpu_name(cores: list[int] | None) -> str:
     used = [kind for core, kind in sorted(kinds.items()) if cores is None or core in cores]
     names = " + ".join(dict.fromkeys(used))
     return " ".join(filter(None, (board, names))) or platform.processor() or platform.machine()
+
+
+@functools.lru_cache(maxsize=1)  # Python 3.8 has no functools.cache
+def cuda_gpu() -> tuple[str, str] | None:
+    """Return name and bus address of CUDA's first GPU; None without a driver or a GPU.
+
+    The driver counts as runtimes do, by CUDA_VISIBLE_DEVICES; nvidia-smi counts all GPUs.
+    """
+    try:
+        import ctypes  # some small builds of Python lack it
+
+        cuda = ctypes.CDLL(CUDA_DRIVER)
+    except (ImportError, OSError):
+        return None
+    gpu, name, bus = (
+        ctypes.c_int(),
+        ctypes.create_string_buffer(256),
+        ctypes.create_string_buffer(32),
+    )
+    failed = (
+        cuda.cuInit(0)
+        or cuda.cuDeviceGet(ctypes.byref(gpu), 0)
+        or cuda.cuDeviceGetName(name, len(name), gpu)
+        or cuda.cuDeviceGetPCIBusId(bus, len(bus), gpu)
+    )
+    return None if failed else (name.value.decode(), bus.value.decode())
 
 
 def affinity() -> list[int] | None:
@@ -230,11 +258,14 @@ def _gpu_conditions() -> Json:
         return {}
     query = "--query-gpu=" + ",".join(GPU_QUERY.values())
     command = [program, query, "--format=csv,noheader,nounits"]
+    used = cuda_gpu()
+    if used is not None:  # else its first, which is another one if CUDA_VISIBLE_DEVICES is set
+        command.append("--id=" + used[1])
     try:
         said = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
     except (OSError, subprocess.SubprocessError):
         return {}
-    values = [value.strip() for value in said.stdout.splitlines()[0].split(",")]
+    values = [value.strip() for value in said.stdout.partition("\n")[0].split(",")]
     return {
         name: float(value) if value.replace(".", "").isdigit() else value
         for name, value in zip(GPU_QUERY, values)  # noqa: B905  Python 3.8 has no strict

@@ -10,12 +10,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if __name__ != "__main__":  # piped, these names are here already
+    from nas_sv2.latency.agent.host_facts import cuda_gpu
     from nas_sv2.latency.agent.needed import Refusal, errors_of, needed
     from nas_sv2.latency.agent.node_times import node_providers, node_times
     from nas_sv2.latency.agent.timed_runs import Network
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     Json = dict[str, Any]
 
@@ -42,6 +43,9 @@ class OnnxRuntime:
         onnxruntime = _onnxruntime(plan)
         provider = _provider(onnxruntime, plan)
         facts = {"runtime_version": onnxruntime.__version__, "provider": provider}
+        if plan["processor"] == "cuda":
+            gpu = cuda_gpu()
+            facts["gpu"] = gpu[0] if gpu else "a GPU without a name"
         if hasattr(onnxruntime, "get_build_info"):  # since 1.15
             facts["runtime_build"] = onnxruntime.get_build_info()
         return facts
@@ -53,7 +57,7 @@ class OnnxRuntime:
         with errors_of("onnxruntime"):
             arrays = session.run(None, feed)
             run = _bound(session, feed) if plan["processor"] == "cuda" else None
-        numbers = [float(number) for array in arrays for number in array.ravel()]
+        numbers = [number for value in arrays for number in _numbers(value)]
         run = run or (lambda: session.run(None, feed))
         return Network(run, numbers, lambda kept: {}, _fallen_back(body, plan))
 
@@ -65,6 +69,17 @@ class OnnxRuntime:
 
         times: list[list[Any]] = _profiled(body, plan, node_times)
         return times
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """Yield the numbers of an output: an array, or a sequence or map; texts have none."""
+    if isinstance(value, (list, dict)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _numbers(part)
+    elif getattr(value, "dtype", None) is not None and value.dtype.kind in "biuf":
+        yield from map(float, value.ravel())
+    elif isinstance(value, float):
+        yield value
 
 
 def _profiled(body: bytes, plan: Json, read: Callable[..., Any]) -> Any:

@@ -1,9 +1,12 @@
 """Control groups of version 1 and 2, nested, in containers and without; and a weak supply."""
 
+import ctypes
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -155,3 +158,54 @@ def test_the_voltage_of_a_newer_raspberry_kernel(
     assert host_facts.conditions(0.0, gpu=False)["under_voltage"] == 1
     (tmp_path / "hwmon1/name").write_text("other\n")
     assert "under_voltage" not in host_facts.conditions(0.0, gpu=False)
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """A driver of CUDA with this GPU, or with none."""
+
+    def driver(name: bytes, bus: bytes, fails: int = 0) -> None:
+        def write(text: bytes) -> Callable[[Any, int, Any], int]:
+            def write_to(buffer: Any, length: int, gpu: Any) -> int:
+                assert length > len(text)
+                buffer.value = text
+                return 0
+
+            return write_to
+
+        library = SimpleNamespace(
+            cuInit=lambda flags: fails,
+            cuDeviceGet=lambda gpu, number: number,
+            cuDeviceGetName=write(name),
+            cuDeviceGetPCIBusId=write(bus),
+        )
+        monkeypatch.setattr(ctypes, "CDLL", {host_facts.CUDA_DRIVER: library}.__getitem__)
+        host_facts.cuda_gpu.cache_clear()
+
+    yield driver
+    host_facts.cuda_gpu.cache_clear()
+
+
+def test_conditions_are_those_of_the_gpu_that_cuda_uses(
+    driver: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """nvidia-smi lists all GPUs, of which the first may be busy with the work of another."""
+    program = tmp_path / "nvidia-smi"
+    program.write_text(
+        '#!/bin/sh\ncase "$*" in\n*--id=0000:3b:00.0) echo "1980, 2619, 41, 0x1" ;;\n'
+        '*) echo "300, 300, 90, 0x8" ;;\nesac\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    driver(b"NVIDIA H200", b"0000:3b:00.0")
+    state = host_facts.conditions(0.0, gpu=True)
+    assert (state["gpu_mhz"], state["gpu_celsius"], state["gpu_throttled"]) == (1980, 41, "0x1")
+    driver(b"", b"", fails=100)  # no GPU
+    assert host_facts.cuda_gpu() is None
+    assert host_facts.conditions(0.0, gpu=True)["gpu_mhz"] == 300
+
+
+def test_a_machine_without_cuda_has_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_facts, "CUDA_DRIVER", "libcuda-of-nobody.so")
+    host_facts.cuda_gpu.cache_clear()
+    assert host_facts.cuda_gpu() is None

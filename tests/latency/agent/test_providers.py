@@ -6,15 +6,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import onnxruntime
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 from onnx_files import save_model
 
 from nas_sv2.latency.agent import agent, onnx_run
 from nas_sv2.latency.agent.needed import Refusal
 from nas_sv2.latency.agent.node_times import node_providers
 from nas_sv2.latency.agent.onnx_run import CPU_PROVIDER, OnnxRuntime
+from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.measurements.plan import MeasurePlan
 
 XNNPACK = "XnnpackExecutionProvider"
@@ -92,3 +94,47 @@ def test_nodes_that_fall_back_are_counted(
     assert OnnxRuntime.load(model, plan).fallen_back == (1, 2)
     assert asked[0] == (XNNPACK, {"intra_op_num_threads": "2"})
     assert OnnxRuntime.facts(plan)["provider"] == XNNPACK
+
+
+def test_the_device_of_a_plan_with_cuda_is_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was the CPU, so that two GPUs of one machine were one device."""
+    stand_in = SimpleNamespace(
+        __version__="1.32.0", get_available_providers=lambda: ["CUDAExecutionProvider"]
+    )
+    monkeypatch.setitem(sys.modules, "onnxruntime", stand_in)
+    plan = MeasurePlan(processor="cuda")
+    for gpu, name in (
+        (("NVIDIA H200", "0:3b:0.0"), "NVIDIA H200"),
+        (None, "a GPU without a name"),
+    ):
+        monkeypatch.setattr(onnx_run, "cuda_gpu", lambda gpu=gpu: gpu)
+        found = Fingerprint(agent.fingerprint(plan.to_json()))
+        assert found.describe(plan) == f"{name} · onnxruntime 1.32.0 · 1 thread · batch 1"
+
+
+def test_outputs_that_are_no_arrays_are_no_fault(tmp_path: Path) -> None:
+    """Classifiers of scikit-learn give labels, and a sequence of maps from label to share."""
+    nodes = [
+        helper.make_node("Cast", ["x"], ["text"], to=TensorProto.STRING),
+        helper.make_node(
+            "ZipMap", ["x"], ["y"], domain="ai.onnx.ml", classlabels_strings=["a", "b"]
+        ),
+    ]
+    shares = helper.make_map_type_proto(
+        TensorProto.STRING, helper.make_tensor_type_proto(TensorProto.FLOAT, [])
+    )
+    graph = helper.make_graph(
+        nodes,
+        "classifier",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 2])],
+        [
+            helper.make_tensor_value_info("text", TensorProto.STRING, [2, 2]),
+            helper.make_value_info("y", helper.make_sequence_type_proto(shares)),
+        ],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    body = helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+    plan = {**MeasurePlan(batch=2).to_json(), "cpu_time_is_latency": True}
+    found = OnnxRuntime.load(body, plan)
+    expected = np.random.default_rng(0).standard_normal((2, 2)).astype(np.float32)
+    assert found.outputs == pytest.approx(expected.ravel().tolist())
