@@ -162,19 +162,23 @@ def check_writable(field: str, path: Path, folder: Path) -> None:
         raise ConfigError(field, str(path), allowed) from None
 
 
-def made_folder(path: Path) -> Path:
+def made_folder(path: Path, field: str = "out") -> Path:
     """Make a folder to write to, and return it without `~`.
+
+    Args:
+        path: The folder, which may begin with `~`.
+        field: The parameter that the path was given for.
 
     Raises:
         ConfigError: It cannot be made.
         StoreError: The disk is full or broken.
     """
-    path = expanded("out", path)
+    path = expanded(field, path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unwritable(path, error) from None
-    check_writable("out", path, path)
+        raise _unwritable(path, error, field) from None
+    check_writable(field, path, path)
     return path
 
 

@@ -329,8 +329,8 @@ def calibrate(
         runtime: The runtime whose kernels are priced.
 
     Raises:
-        ConfigError: If the core is unknown, a side is not divisible by 32, or LiteRT's kernels
-            are not known on the core or in a precision.
+        ConfigError: If the core is unknown, a side is not divisible by 32, LiteRT's kernels
+            are not known on the core or in a precision, or the folder cannot be written to.
         DeviceError: If a program is missing; the message says how to install all missing ones.
         MeasurementError: If onnxruntime ran other kernels than predicted.
     """

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from nas_sv2.database.locks import FileLock, hold_now
 from nas_sv2.errors import DeviceError
-from nas_sv2.files import write_whole
+from nas_sv2.files import made_folder, write_whole
 from nas_sv2.latency.emulated.arm_cores import Guest
 from nas_sv2.latency.kernels.kernel import ArmRuntime
 
@@ -185,14 +185,28 @@ class Workshop:
 
     @property
     def guest_python(self) -> Path:
-        """The guest's Python."""
-        return min((self.sysroot / "usr" / "bin").glob("python3.*[0-9]"))
+        """The guest's Python.
+
+        Raises:
+            DeviceError: The system there has none.
+        """
+        found = sorted((self.sysroot / "usr" / "bin").glob("python3.*[0-9]"))
+        if not found:
+            raise DeviceError(f"{self.sysroot} has no Python; give a new folder")
+        return found[0]
 
     def versions(self, runtime: ArmRuntime = "onnxruntime") -> dict[str, str]:
-        """Return the versions that determine the cycles."""
+        """Return the versions that determine the cycles.
+
+        Raises:
+            DeviceError: The folder has no version of the runtime, or a mixture of several.
+        """
         name = WHEELS[runtime][0].replace("-", "_")
-        (wheel,) = self.packages.glob(f"{name}-*.dist-info")
-        version = wheel.name.removeprefix(f"{name}-").removesuffix(".dist-info")
+        wheels = [path.name for path in self.packages.glob(f"{name}-*.dist-info")]
+        if len(wheels) != 1:
+            found = ", ".join(sorted(wheels)) or f"no {name}"
+            raise DeviceError(f"{self.packages} holds {found}; give a new folder")
+        version = wheels[0].removeprefix(f"{name}-").removesuffix(".dist-info")
         return {runtime: version, **self.tools.versions}
 
 
@@ -202,14 +216,15 @@ def prepare(folder: Path, runtime: ArmRuntime = "onnxruntime") -> Workshop:
     A folder that is ready is not fetched again. Another version needs another folder.
 
     Raises:
+        ConfigError: If the folder cannot be written to.
         DeviceError: If a program or the runtime is missing, a download failed, or the folder has
             another version of the runtime.
     """
-    shop = Workshop(folder.resolve(), find_tools())
+    tools = find_tools()
+    shop = Workshop(made_folder(folder, "folder").resolve(), tools)
     installed = _installed(runtime)
     ready = shop.folder / READY[runtime]
     if not ready.exists():
-        shop.folder.mkdir(parents=True, exist_ok=True)
         if not shop.plugin.exists():  # the last file of the system
             _fetch_system(shop)
             _build_plugin(shop)
@@ -293,7 +308,12 @@ def _build_plugin(shop: Workshop) -> None:
 def _output(
     command: Sequence[str | Path], what: str, environment: Mapping[str, str] | None = None
 ) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=environment, check=False
+        )
+    except OSError as error:  # a program of another processor
+        raise DeviceError(f"calibration failed at {what}: {error.strerror}") from error
     if done.returncode:
         words = (done.stderr or done.stdout).strip()[-500:]
         raise DeviceError(f"calibration failed at {what}: {words}")

@@ -202,8 +202,11 @@ def calibrate(
     if chosen == "litert" and resolutions:
         raise ConfigError("resolution", resolutions[0], "must be left out: LiteRT needs none")
     wanted = _precisions(precisions or (PRECISIONS if chosen == "onnxruntime" else ("fp32",)))
-    sides = resolutions or RESOLUTIONS
-    return make_table(core, folder, _new_file(file), progress, wanted, sides, chosen)
+    sides, file = resolutions or RESOLUTIONS, _new_file(file)
+    try:
+        return make_table(core, folder, file, progress, wanted, sides, chosen)
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be written: {error.strerror or error}") from error
 
 
 def refit(

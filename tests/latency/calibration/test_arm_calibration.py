@@ -109,6 +109,24 @@ def test_a_qemu_of_another_plugin_interface_will_not_do(programs: Path) -> None:
         arm_workshop.find_tools()
 
 
+def test_a_folder_that_cannot_be_made_is_refused_by_name(programs: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"^folder must be a place .*got '.*/file'$"):
+        arm_workshop.prepare(tmp_path / "file")
+
+
+def test_a_program_of_another_processor_is_named(programs: Path) -> None:
+    (programs / "qemu-aarch64").write_bytes(b"\x7fELF of another processor")
+    with pytest.raises(DeviceError, match="failed at qemu-aarch64 --version: Exec format error"):
+        arm_workshop.find_tools()
+
+
+def test_a_system_without_python_is_refused(programs: Path, tmp_path: Path) -> None:
+    """The programs here fetch nothing."""
+    with pytest.raises(DeviceError, match="sysroot has no Python; give a new folder"):
+        arm_workshop.prepare(tmp_path / "folder")
+
+
 def test_the_version_is_that_of_the_package_whatever_wheel_it_came_in(
     programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,6 +138,9 @@ def test_the_version_is_that_of_the_package_whatever_wheel_it_came_in(
     assert shop.versions()["onnxruntime"] == "1.2"
     monkeypatch.setattr("onnxruntime.__version__", "1.3")
     with pytest.raises(DeviceError, match=r"holds onnxruntime 1\.2, but 1\.3 is installed"):
+        arm_workshop.prepare(tmp_path / "folder")
+    (packages / "onnxruntime-1.3.dist-info").mkdir()  # a fetch that was interrupted left the first
+    with pytest.raises(DeviceError, match=r"onnxruntime-1\.2\S+, onnxruntime-1\.3\S+; give a new"):
         arm_workshop.prepare(tmp_path / "folder")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(DeviceError, match=r"none is: pip install onnxruntime$"):
