@@ -141,17 +141,20 @@ def _scales(schema: ModuleType, model: Any, ranges: Mapping[int, Range]) -> dict
     """The scale of each activation: one for all that are only moved into each other."""
     activations = set(_activations(model))
     group = {place: place for place in activations}
-    fixed = set()
+    fixed, filled = set(), set()
     for name, operator in _names(schema, model):
         if name == "LOGISTIC":
             fixed.add(int(operator.outputs[0]))
+        if name == "PADV2":  # with the least float32, which no range must hold
+            filled.add(int(operator.outputs[0]))
         if name in MOVES:
             joined = [int(i) for i in (*operator.inputs, *operator.outputs) if i in activations]
             into = {group[place] for place in joined}
             group = {p: min(into) if g in into else g for p, g in group.items()}
     found = {}
     for place, own in group.items():
-        members = [ranges[other] for other, its in group.items() if its == own and other in ranges]
+        alike = {other for other, its in group.items() if its == own}
+        members = [ranges[other] for other in alike & ranges.keys() - filled]
         low, high = min(low for low, _ in members), max(high for _, high in members)
         span = high - low if high - low > LEAST_RANGE else 1.0
         scale = float(np.float32(span / 255))  # as the file will hold it
@@ -223,7 +226,8 @@ class _Quantizer:
                 low, high = min(0.0, float(numbers.min())), max(0.0, float(numbers.max()))
                 scale = max(high - low, 1e-8) / 255
                 zero = int(np.clip(round(-128 - low / scale), -128, 127))
-            whole = np.clip(np.round(numbers / scale) + zero, -128, 127)
+            with np.errstate(over="ignore"):  # the least float32, of a padding, becomes -128
+                whole = np.clip(np.round(numbers / scale) + zero, -128, 127)
             self._hold(place, whole.astype(np.int8))
             self._typed(tensor, [scale], [zero])
 

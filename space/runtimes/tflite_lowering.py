@@ -210,7 +210,7 @@ class _Writer:
         return self.value(end.output), getattr(functions, FUSED[end.kind.function])
 
     def window(
-        self, op: Op, side: int, stride: int, padding: int, fill: float | None = 0
+        self, op: Op, side: int, stride: int, padding: int, fill: float = 0
     ) -> tuple[int, dict[str, int]]:
         """The tensor that a window moves over, and the options of its moves.
 
@@ -219,7 +219,7 @@ class _Writer:
             side: Height and width of the window.
             stride: Pixels that it moves by.
             padding: Pixels on each side of the map.
-            fill: The number that they hold; None if they must not be there.
+            fill: The number that they hold.
         """
         source = op.source
         kinds, moves = self.schema.Padding, {"strideH": stride, "strideW": stride}

@@ -104,6 +104,18 @@ def test_a_channel_of_tiny_weights_keeps_its_bias(weight: float) -> None:
     assert run_tflite(quantised(model, images), images) == pytest.approx(expected, abs=0.05)
 
 
+@pytest.mark.parametrize("side", [7, 8])
+def test_a_max_pool_keeps_the_range_of_its_map(side: int) -> None:
+    """Its map has numbers below 0, so that it is padded with the least float32."""
+    build, image = GraphBuilder(), Value("input", 3, side, side)
+    value = build.max_pool("pool", build.conv("stem.0", image, 4), 3, stride=2)
+    graph = Graph(image, value, tuple(build.ops))
+    weights, images = random_weights(graph, 0), images_of(4)[:, :, :side, :side]
+    expected = run_torch(graph, weights, images)
+    found = run_tflite(quantised(build_tflite(graph, weights, batch=4), images), images)
+    assert float(abs(found - expected).max()) < 0.02 * float(np.ptp(expected))
+
+
 def test_a_map_that_is_zero_can_be_opened() -> None:
     """Its scale follows from nothing, and XNNPACK opens no file whose scales are far apart."""
     kernel = np.ones((2, 2, 1, 1), np.float32)
