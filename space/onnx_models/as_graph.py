@@ -114,7 +114,7 @@ class _Reader:
         if len(node.outputs) > 1 and not isinstance(kind, Split):
             raise self.refuse(node, f"{len(node.outputs)} outputs", "have one output")
         outputs = tuple(self._new_value(tensor, node) for tensor in node.outputs)
-        inputs = tuple(self.value_of(tensor, node) for tensor in node.reads)
+        inputs = tuple(self.value_of(tensor, node) for tensor in _in_order(node))
         self.ops.append(Op(node.name, kind, inputs, outputs))
         return None
 
@@ -278,10 +278,17 @@ def _add(reader: _Reader, node: ModelNode) -> Kind:
 
 
 def _multiply(reader: _Reader, node: ModelNode) -> Kind:
-    shapes = [one.shape for one in node.reads]
+    shapes = [one.shape for one in _in_order(node)]
     if shapes != [node.output.shape, (*node.output.shape[:2], 1, 1)]:
         raise reader.refuse(node, node.output.sizes, "multiply N×C×H×W by N×C×1×1")
     return Multiply()
+
+
+def _in_order(node: ModelNode) -> list[Tensor]:
+    """The inputs that are computed, the gates of a product last: files have either order."""
+    if node.operator != "Mul":
+        return node.reads
+    return sorted(node.reads, key=lambda tensor: -tensor.elements)
 
 
 def _concat(reader: _Reader, node: ModelNode) -> Kind:

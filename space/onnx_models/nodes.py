@@ -18,7 +18,7 @@ from nas_sv2.plain_data import printable
 
 if TYPE_CHECKING:
     import numpy as np
-    from onnx import ModelProto, NodeProto, TensorProto, TypeProto
+    from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, TypeProto
 
 OF_SHAPE = ("Shape", "Size")
 MOST_NAME = 80
@@ -221,8 +221,8 @@ def _remember_constants(
     """Add the outputs of a node that a runtime computes when it loads the model."""
     if node.op_type == "Constant" and not node.domain:
         for attribute in node.attribute:
-            if attribute.name == "value":
-                tensors[node.output[0]] = attribute.t
+            if (held := _held(attribute)) is not None:
+                tensors[node.output[0]] = held
         constants.update(node.output)
     elif node.op_type in OF_SHAPE:
         constants.update(node.output)
@@ -234,6 +234,19 @@ def _remember_constants(
         weight = shapes.get(node.input[0])
         if node.op_type in QUANTISING and weight is not None:
             shapes[node.output[0]] = Tensor(node.output[0], weight.shape, weight.kind)
+
+
+def _held(attribute: "AttributeProto") -> "TensorProto | None":
+    """The numbers of a constant, which exporters write in one of five ways; None for a text."""
+    import numpy as np
+    from onnx import helper, numpy_helper
+
+    if attribute.name == "value":
+        return attribute.t
+    kind = {"value_float": "float32", "value_int": "int64"}.get(attribute.name.removesuffix("s"))
+    if kind is None:
+        return None
+    return numpy_helper.from_array(np.array(helper.get_attribute_value(attribute), kind))
 
 
 def _node(

@@ -18,7 +18,7 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.latency.kernels.kernel import Kernel
 from nas_sv2.latency.kernels.of_graph import kernels_of
 from nas_sv2.space.families.published import STRUCTURES, PaperNetwork
-from nas_sv2.space.graph.operators import Graph
+from nas_sv2.space.graph.operators import Activation, GlobalAveragePool, Graph
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.onnx_models.model import OnnxModel, load_model
 from nas_sv2.space.onnx_models.nodes import Tensor
@@ -120,6 +120,27 @@ def test_batch_norms_are_folded_or_stand_alone(save: Save) -> None:
     path = save(nodes, {"x": [1, 2, 4, 4]}, {"w": np.ones((2, 2, 1, 1), "f"), **norm})
     kernels = kernels_of(lower(load_model(path)))
     assert [kernel.ops for kernel in kernels] == [("alone",), ("conv", "relu")]
+
+
+@pytest.mark.parametrize("order", [["x", "gates"], ["gates", "x"]])
+def test_gates_are_read_on_either_side_of_their_product(save: Save, order: list[str]) -> None:
+    """torchvision's squeeze-and-excitation has them first."""
+    pool = helper.make_node("GlobalAveragePool", ["x"], ["gates"])
+    path = save([pool, helper.make_node("Mul", order, ["y"], "product")], {"x": [1, 4, 8, 8]})
+    (_, product) = lower(load_model(path)).ops
+    assert [value.name for value in product.inputs] == ["x", "gates"]
+
+
+def test_constants_in_attributes_are_read(save: Save) -> None:
+    nodes = [
+        helper.make_node("Constant", [], ["least"], value_float=0.0),
+        helper.make_node("Constant", [], ["most"], value_float=6.0),
+        helper.make_node("Clip", ["x", "least", "most"], ["clipped"]),
+        helper.make_node("Constant", [], ["axes"], value_ints=[2, 3]),
+        helper.make_node("ReduceMean", ["clipped", "axes"], ["y"]),
+    ]
+    graph = lower(load_model(save(nodes, {"x": [1, 4, 8, 8]}, opset=18)))
+    assert [op.kind for op in graph.ops] == [Activation("relu6"), GlobalAveragePool()]
 
 
 X = {"x": [1, 4, 8, 8]}
