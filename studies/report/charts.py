@@ -423,28 +423,28 @@ def words_of_stage(record: Record, index: int) -> str:
     return f"stage {index + 2}: {', '.join([size, *stage.additions])}"
 
 
+TURNED_AWAY, TRAINING, REST = "turned away", "training", "asking, latency"
+LANES: Final[Mapping[str, str]] = {TURNED_AWAY: GREY, TRAINING: COLOURS[0], REST: COLOURS[4]}
+"""The lanes of the times, with their colours. A trial begins when the sampler is asked."""
+
+
 def time_chart(facts: StudyFacts) -> dict[str, Any]:
-    """Draw the times of trials, in minutes of work: latency, training, rejected candidates."""
+    """Draw the times of trials, in minutes with a trial running."""
     kept = {entry.number for entry in facts.front.members}
-    lanes: dict[str, list[tuple[float, float, str]]] = {
-        "turned away": [],
-        "training": [],
-        "latency": [],
-    }
+    lanes: dict[str, list[tuple[float, float, str]]] = {lane: [] for lane in LANES}
     for step in facts.times.steps:
         head = f"trial {step.number} · {step.verdict} · {step.began:%Y-%m-%d %H:%M:%S} UTC"
         if step.verdict != "finished":
             said = escape(f"{head} · {step.seconds:.1f} s") + "<br>" + escape(step.why)
-            lanes["turned away"].append((step.at_s, step.seconds, said))
+            lanes[TURNED_AWAY].append((step.at_s, step.seconds, said))
             continue
         front = " · on the front" if step.number in kept else ""
         timing = f"{head}{front} · {step.timing_s:.1f} s without training"
-        lanes["latency"].append((step.at_s, step.timing_s, escape(timing)))
+        lanes[REST].append((step.at_s, step.timing_s, escape(timing)))
         if step.training_s is not None:
             training = f"{head}{front} · {step.training_s:.1f} s of training"
             began_s = step.at_s + step.timing_s
-            lanes["training"].append((began_s, step.training_s, escape(training)))
-    colours = {"turned away": GREY, "training": COLOURS[0], "latency": COLOURS[4]}
+            lanes[TRAINING].append((began_s, step.training_s, escape(training)))
     data = [
         {
             "type": "bar",
@@ -455,10 +455,10 @@ def time_chart(facts: StudyFacts) -> dict[str, Any]:
             "x": [seconds / 60 for _, seconds, _ in blocks],
             "hovertext": [said for _, _, said in blocks],
             "hoverinfo": "text",
-            "marker": {"color": colours[lane], "line": {"width": 0.5, "color": colours[lane]}},
+            "marker": {"color": LANES[lane], "line": {"width": 0.5, "color": LANES[lane]}},
             "opacity": 0.85,
         }
         for lane, blocks in lanes.items()
     ]
-    axis = {"title": {"text": "minutes of work, pauses left out"}, "rangemode": "tozero"}
+    axis = {"title": {"text": "minutes with a trial running"}, "rangemode": "tozero"}
     return {"data": data, "layout": {"xaxis": axis, "barmode": "overlay", "showlegend": False}}

@@ -365,10 +365,10 @@ def spent(facts: StudyFacts) -> list[tuple[str, str, str]]:
     """Return the time spent on each activity: number, unit and activity."""
     times = facts.times
     rows = [
-        (times.work_s, "of work in all"),
-        (times.training_s, "training and validating"),
-        (times.timing_s, "latency, and what lies between"),
-        (times.other_s, "candidates turned away"),
+        (times.trials_s, "of trials in all"),
+        (times.training_s, "of them training and validating"),
+        (times.timing_s, "of them asking the sampler, latency and the rest"),
+        (times.other_s, "of them candidates turned away"),
     ]
     if facts.stops is not None and facts.stops.saved_s:
         rows.append((facts.stops.saved_s, "of training saved by the stop rule"))
@@ -390,7 +390,8 @@ def time_lines(facts: StudyFacts) -> list[str]:
         wall, unit = duration(times.wall_s)
         first = times.steps[0].began
         lines.append(
-            f"First trial {first:%Y-%m-%d %H:%M:%S} UTC; from there to the last {wall} {unit}."
+            f"First trial {first:%Y-%m-%d %H:%M:%S} UTC; from there to the last {wall} {unit}, "
+            f"{' '.join(duration(times.work_s))} of them with a trial running."
         )
     return lines
 

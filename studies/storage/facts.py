@@ -67,8 +67,8 @@ class TimedTrial:
         began: The start, UTC.
         at_s: Seconds of work of the study before it began: pauses are left out.
         seconds: How long it took.
-        training_s: Seconds of it in training and validating; the rest is latency, and what lies
-            between. None where it was not trained.
+        training_s: Seconds of it in training and validating; the rest is asking the sampler,
+            latency, and what lies between. None where it was not trained.
         known: Whether the training was answered by an earlier study.
     """
 
@@ -101,6 +101,11 @@ class TrialTimes:
     work_s: float
     wall_s: float
 
+    @property
+    def trials_s(self) -> float:
+        """Seconds of all trials together: more than `work_s` if some ran side by side."""
+        return sum(step.seconds for step in self.steps)
+
     def of(self, verdict: Verdict) -> list[TimedTrial]:
         """Return the trials of a verdict."""
         return [step for step in self.steps if step.verdict == verdict]
@@ -112,7 +117,7 @@ class TrialTimes:
 
     @property
     def timing_s(self) -> float:
-        """Seconds that finished trials spent on latency, and on what lies between."""
+        """Seconds that finished trials spent on all but training and validating."""
         return sum(step.timing_s for step in self.of("finished"))
 
     @property

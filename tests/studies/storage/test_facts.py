@@ -43,7 +43,7 @@ def test_a_pause_is_no_work_and_trials_side_by_side_count_once() -> None:
     trials = [trial(0, 0, 10), trial(1, 5, 10), trial(2, 3600, 10)]
     times = times_of(trials, records(t0=6, t1=4, t2=9))
     assert [step.at_s for step in times.steps] == [0, 5, 15]
-    assert times.work_s == 25
+    assert (times.work_s, times.trials_s) == (25, 30)
     assert times.wall_s == 3610
     assert times.training_s == 19
     assert times.timing_s == 11
