@@ -64,7 +64,6 @@ class DeviceFacts:
         described: Processor, runtime, threads and batch, as every latency names them.
         key: Digest of the fingerprint; None if no measurement is stored.
         facts: The facts of the fingerprint.
-        plan: The fields of the plan.
     """
 
     target: str
@@ -72,7 +71,6 @@ class DeviceFacts:
     described: str
     key: str | None = None
     facts: Mapping[str, Any] | None = None
-    plan: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +204,6 @@ def _device(db: Database, record: Record, target: str, latency: Latency) -> Devi
                 latency.device,
                 measurement.fingerprint.key,
                 measurement.fingerprint.facts,
-                measurement.plan.to_json(),
             )
     return plain
 
