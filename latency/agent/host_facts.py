@@ -103,6 +103,15 @@ def cuda_gpu() -> tuple[str, str] | None:
     return None if failed else (name.value.decode(), bus.value.decode())
 
 
+def cuda_facts() -> Json:
+    """Return the facts of the GPU that measurements with CUDA share."""
+    gpu, driver = cuda_gpu(), read("/proc/driver/nvidia/version")
+    return {
+        "gpu": gpu[0] if gpu else "a GPU without a name",
+        "driver": driver.partition("\n")[0] if driver else None,
+    }
+
+
 def affinity() -> list[int] | None:
     """Return the cores that this process may use; None if the system does not pin threads.
 

@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if __name__ != "__main__":  # piped, these names are here already
-    from nas_sv2.latency.agent.host_facts import cuda_gpu
+    from nas_sv2.latency.agent.host_facts import cuda_facts
     from nas_sv2.latency.agent.needed import Refusal, errors_of, needed
     from nas_sv2.latency.agent.node_times import node_providers, node_times
     from nas_sv2.latency.agent.timed_runs import Network
@@ -44,8 +44,7 @@ class OnnxRuntime:
         provider = _provider(onnxruntime, plan)
         facts = {"runtime_version": onnxruntime.__version__, "provider": provider}
         if plan["processor"] == "cuda":
-            gpu = cuda_gpu()
-            facts["gpu"] = gpu[0] if gpu else "a GPU without a name"
+            facts.update(cuda_facts())
         if hasattr(onnxruntime, "get_build_info"):  # since 1.15
             facts["runtime_build"] = onnxruntime.get_build_info()
         return facts

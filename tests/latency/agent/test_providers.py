@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper
 from onnx_files import save_model
 
-from nas_sv2.latency.agent import agent, onnx_run
+from nas_sv2.latency.agent import agent, host_facts, onnx_run
 from nas_sv2.latency.agent.needed import Refusal
 from nas_sv2.latency.agent.node_times import node_providers
 from nas_sv2.latency.agent.onnx_run import CPU_PROVIDER, OnnxRuntime
@@ -107,7 +107,7 @@ def test_the_device_of_a_plan_with_cuda_is_its_gpu(monkeypatch: pytest.MonkeyPat
         (("NVIDIA H200", "0:3b:0.0"), "NVIDIA H200"),
         (None, "a GPU without a name"),
     ):
-        monkeypatch.setattr(onnx_run, "cuda_gpu", lambda gpu=gpu: gpu)
+        monkeypatch.setattr(host_facts, "cuda_gpu", lambda gpu=gpu: gpu)
         found = Fingerprint(agent.fingerprint(plan.to_json()))
         assert found.describe(plan) == f"{name} · onnxruntime 1.32.0 · 1 thread · batch 1"
 
