@@ -185,13 +185,11 @@ class Run:
         model: Name of the model.
         nodes: Kernels that ran; empty if the run was not profiled.
         cycles: Cycles of the kernels, or of everything if the run was not profiled.
-        output: First numbers of the output.
     """
 
     model: str
     nodes: tuple[PricedNode, ...]
     cycles: float
-    output: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -201,7 +199,6 @@ class CountedRun:
     model: str
     nodes: tuple[Node, ...]
     segments: tuple[Segment, ...]
-    output: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -224,7 +221,7 @@ class Counts:
         for run in self.runs:
             costs = [float(cycles[block] @ times) for block, times in run.segments]
             nodes = tuple(map(PricedNode, run.nodes, costs)) if run.nodes else ()
-            found.append(Run(run.model, nodes, sum(costs), run.output))
+            found.append(Run(run.model, nodes, sum(costs)))
         return found
 
     def joined(self, others: "Counts") -> "Counts":
@@ -250,7 +247,6 @@ class Counts:
                 "model": run.model,
                 "nodes": [asdict(node) for node in run.nodes],
                 "segments": len(run.segments),
-                "output": run.output,
             }
             for run in self.runs
         ]
@@ -289,7 +285,6 @@ def _run(described: dict[str, Any], segments: Any) -> CountedRun:
         described["model"],
         tuple(nodes),
         tuple(next(segments) for _ in range(described["segments"])),
-        tuple(described["output"]),
     )
 
 
@@ -367,14 +362,13 @@ def _read(work: Path) -> Counts:
         else:
             segments = [_joined(segments)]
         model = Path(run["model"]).stem
-        counted.append(CountedRun(model, nodes, tuple(segments), tuple(run["output"])))
+        counted.append(CountedRun(model, nodes, tuple(segments)))
     ran = np.unique(np.concatenate([block for run in counted for block, _ in run.segments]))
     runs = [
         CountedRun(
             run.model,
             run.nodes,
             tuple((np.searchsorted(ran, block), times) for block, times in run.segments),
-            run.output,
         )
         for run in counted
     ]

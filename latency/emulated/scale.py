@@ -24,14 +24,12 @@ class ScaleError:
         typical: Mean error.
         worst: Largest error.
         unseen: Mean error on a network that is left out of the fit.
-        in_order: Share of pairs of networks whose order is right.
     """
 
     networks: int
     typical: float
     worst: float
     unseen: float
-    in_order: float
 
     def describe(self, figures: str) -> str:
         """Return one line for the table's file; `figures` says what the scale is fitted to."""
@@ -73,17 +71,11 @@ def refit_scale(
         )
         for index in range(len(pairs))
     ]
-    order = [
-        (cycles[a] < cycles[b]) == (measured[a] < measured[b])
-        for a in range(len(pairs))
-        for b in range(a)
-    ]
     return 1 / ms_per_cycle, ScaleError(
         networks=len(pairs),
         typical=sum(errors) / len(errors),
         worst=max(errors),
         unseen=sum(unseen) / len(unseen),
-        in_order=sum(order) / len(order),
     )
 
 

@@ -18,7 +18,7 @@ PER_RUN = 5000.0
 def run_of(point: Point) -> Run:
     """A run whose kernels cost what the shipped table says."""
     kernels = litert_kernels_of(point.graph)
-    return Run(point.name, (), PER_RUN + sum(map(cost, kernels)), ())
+    return Run(point.name, (), PER_RUN + sum(map(cost, kernels)))
 
 
 def cost(kernel: Kernel) -> float:
