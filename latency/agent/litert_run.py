@@ -44,7 +44,7 @@ class LiteRt:
                 network.set_tensor(value["index"], images)
             network.invoke()
             arrays = [network.get_tensor(v["index"]) for v in network.get_output_details()]
-        numbers = [float(number) for array in arrays for number in array.ravel()]
+        numbers = numpy.concatenate([array.ravel() for array in arrays])
         return Network(network.invoke, numbers, lambda kept: {})
 
     @staticmethod

@@ -60,7 +60,7 @@ class Ncnn:
             failed, found = run()
             if failed:
                 raise Refusal("model", f"ncnn: the network does not run (code {failed})")
-            outputs = [float(number) for number in numpy.array(found).ravel()]
+            outputs = numpy.array(found).ravel()
         return Network(run, outputs, lambda kept: {})
 
     @staticmethod

@@ -56,7 +56,8 @@ class OnnxRuntime:
         with errors_of("onnxruntime"):
             arrays = session.run(None, feed)
             run = _bound(session, feed) if plan["processor"] == "cuda" else None
-        numbers = [number for value in arrays for number in _numbers(value)]
+        numpy = needed("numpy")
+        numbers = numpy.concatenate([numpy.zeros(0, "float32"), *_numbers(arrays)])
         run = run or (lambda: session.run(None, feed))
         return Network(run, numbers, lambda kept: {}, _fallen_back(body, plan))
 
@@ -70,15 +71,18 @@ class OnnxRuntime:
         return times
 
 
-def _numbers(value: Any) -> Iterator[float]:
-    """Yield the numbers of an output: an array, or a sequence or map; texts have none."""
+def _numbers(value: Any) -> Iterator[Any]:
+    """Yield the numbers of an output as arrays; it may be a sequence or map, and texts have none.
+
+    An array stays one: a map for each class of an image has millions of numbers.
+    """
     if isinstance(value, (list, dict)):
         for part in value.values() if isinstance(value, dict) else value:
             yield from _numbers(part)
-    elif getattr(value, "dtype", None) is not None and value.dtype.kind in "biuf":
-        yield from map(float, value.ravel())
     elif isinstance(value, float):
-        yield value
+        yield [value]
+    elif hasattr(value, "dtype") and value.dtype.kind in "biuf":
+        yield value.ravel()
 
 
 def _profiled(body: bytes, plan: Json, read: Callable[..., Any]) -> Any:

@@ -43,7 +43,7 @@ class Network(NamedTuple):
 
     Attributes:
         run: Function that runs the network once and waits for its result.
-        outputs: Numbers that the network gives for the plan's input.
+        outputs: Numbers that the network gives for the plan's input, in a row of numpy's.
         series: Function from run numbers (0 is the first call of `run`) to further times of these
             runs, in ms by name.
         fallen_back: Nodes that ran on the CPU although the plan names another provider, and all
@@ -51,7 +51,7 @@ class Network(NamedTuple):
     """
 
     run: Callable[[], object]
-    outputs: list[float]
+    outputs: Any
     series: Callable[[Sequence[int]], Mapping[str, Sequence[float]]]
     fallen_back: tuple[int, int] | None = None
 

@@ -138,3 +138,8 @@ def test_outputs_that_are_no_arrays_are_no_fault(tmp_path: Path) -> None:
     found = OnnxRuntime.load(body, plan)
     expected = np.random.default_rng(0).standard_normal((2, 2)).astype(np.float32)
     assert found.outputs == pytest.approx(expected.ravel().tolist())
+
+
+def test_outputs_stay_as_small_as_the_runtime_gives_them(model: bytes) -> None:
+    """A map of 21 classes took a gigabyte and minutes, as numbers of Python."""
+    assert OnnxRuntime.load(model, plan_with(None)).outputs.nbytes == 4 * 4
