@@ -4,9 +4,10 @@ A planner gives every value a place in one block, so that values alive together 
 Two runtimes are known; both planners are repeated from their sources, for float32 and one image.
 
 - *LiteRT* with its own kernels sorts values by size, the greatest first. Each gets the smallest
-  gap that holds it (Pisarchyk and Lee 2020; `tensorflow/lite/arena_planner.cc`). A convolution of
-  kernel above 1 or stride above 1 also holds its unrolled input (`im2col`). XNNPACK, which LiteRT
-  mostly computes with, has a block of its own instead, which is not known.
+  gap that holds it (Pisarchyk and Lee 2020; `tensorflow/lite/arena_planner.cc`). Sums and products
+  write over an input that nothing else reads. A convolution of kernel above 1 or stride above 1
+  also holds its unrolled input (`im2col`). XNNPACK, which LiteRT mostly computes with, has a block
+  of its own instead, which is not known.
 - *onnxruntime* goes by the order in which nodes run. A value takes the buffer of a dead one of its
   shape, else a new one, in the smallest gap of that moment (`allocation_planner.cc`,
   `mem_pattern_planner.h`). The caller holds input and output. On x86 it may convert maps to blocks
@@ -16,14 +17,17 @@ Two runtimes are known; both planners are repeated from their sources, for float
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from nas_sv2.space.graph.cost import BYTES_PER_NUMBER, is_depthwise
 from nas_sv2.space.graph.operators import (
     Activation,
+    Add,
     AveragePool,
     Conv,
     Graph,
     MaxPool,
+    Multiply,
     Norm,
     Op,
     Shift,
@@ -50,12 +54,15 @@ class _Node:
         writes: Bytes of the values that it writes, by name.
         op: Its operator.
         made: When onnxruntime made it of others; -1 if it is as written.
+        share: When LiteRT gives its output the memory of an input: never, of one that is unread
+            afterwards, or always.
     """
 
     reads: tuple[str, ...]
     writes: Mapping[str, int]
     op: Op
     made: int = -1
+    share: Literal["never", "unread", "always"] = "never"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,22 +98,49 @@ def _bytes(value: Value) -> int:
 def _litert_arena(graph: Graph) -> int:
     """Bytes of LiteRT's arena; input and output are in it from the first node to the last."""
     nodes = list(_litert_nodes(graph))
+    readers = Counter(name for node in nodes for name in node.reads)
     sizes = {graph.input.name: _bytes(graph.input)}
-    first, last = {graph.input.name: 0}, dict.fromkeys((graph.input.name,), len(nodes))
+    buffer_of = {graph.input.name: graph.input.name}
+    first, last = {graph.input.name: 0}, {graph.input.name: len(nodes)}
     for number, node in enumerate(nodes):
         sizes |= node.writes
-        first |= dict.fromkeys(node.writes, number)
-        last |= dict.fromkeys((*node.reads, *node.writes), number)
-    last |= dict.fromkeys((graph.input.name, graph.output.name), len(nodes))
-    places = [_Place(name, sizes[name], first[name], last[name]) for name in sizes]
-    return _by_size(places)
+        shared = _shared(node, graph, sizes, readers, buffer_of)
+        for name in node.writes:
+            buffer_of[name] = name if shared is None else buffer_of[shared]
+            first.setdefault(buffer_of[name], number)
+        used = (buffer_of[name] for name in (*node.reads, *node.writes))
+        last |= {name: max(number, last.get(name, 0)) for name in used}
+    last[buffer_of[graph.output.name]] = len(nodes)
+    return _by_size([_Place(name, sizes[name], first[name], last[name]) for name in first])
 
 
-def _by_size(places: Iterable[_Place]) -> int:
-    """Place values, the greatest first, each into the smallest gap; return the bytes in all."""
+def _shared(
+    node: _Node,
+    graph: Graph,
+    sizes: Mapping[str, int],
+    readers: Mapping[str, int],
+    buffer_of: Mapping[str, str],
+) -> str | None:
+    """The value whose memory an output takes over in LiteRT (`IdentifyInPlaceTensors`)."""
+    output = next(iter(node.writes))
+    if node.share == "never" or output == graph.output.name:
+        return None
+    for name in node.reads:
+        unread = readers[name] == readers[buffer_of[name]] == 1 and sizes[name] == sizes[output]
+        if name != graph.input.name and (node.share == "always" or unread):
+            return name
+    return None
+
+
+def _by_size(places: Sequence[_Place]) -> int:
+    """Place values, the greatest first, each into the smallest gap; return the bytes in all.
+
+    The first of them, the input, comes first: it is there from the first node to the last.
+    """
     placed: list[tuple[int, _Place]] = []
     end = 0
-    for place in sorted(places, key=lambda each: (-each.size, each.first)):
+    ordered = sorted(places[1:], key=lambda each: (-each.size, each.first))
+    for place in (places[0], *ordered):
         beside = [
             (offset, other.size)
             for offset, other in placed
@@ -160,20 +194,22 @@ def _litert_op(op: Op, writes: dict[str, int]) -> Iterator[_Node]:
                 reads = tuple(held)
             yield _Node(reads, writes | _unrolled(op, kind), op)
         case Norm():
-            yield _Node(reads, {f"{op.name}.scaled": _bytes(value)}, op)
-            yield _Node((f"{op.name}.scaled",), writes, op)
+            yield _Node(reads, {f"{op.name}.scaled": _bytes(value)}, op, share="unread")
+            yield _Node((f"{op.name}.scaled",), writes, op, share="unread")
         case Shift():
             wider = BYTES_PER_NUMBER * value.channels * (value.height + 1) * (value.width + 1)
             yield _Node(reads, {f"{op.name}.wider": wider}, op)
             yield _Node((f"{op.name}.wider",), writes, op)
         case Shuffle():
-            for before, after in (("", ".grouped"), (".grouped", ".swapped")):
-                source = (op.name + before,) if before else reads
-                yield _Node(source, {op.name + after: _bytes(value)}, op)
-            yield _Node((f"{op.name}.swapped",), writes, op)
+            grouped, swapped = f"{op.name}.grouped", f"{op.name}.swapped"
+            yield _Node(reads, {grouped: _bytes(value)}, op, share="always")
+            yield _Node((grouped,), {swapped: _bytes(value)}, op)
+            yield _Node((swapped,), writes, op, share="always")
         case Split():
             for name, size in writes.items():
                 yield _Node(reads, {name: size}, op)
+        case Add() | Multiply():
+            yield _Node(reads, writes, op, share="unread")
         case _:
             yield _Node(reads, writes, op)
 
