@@ -284,8 +284,12 @@ def _fetch_system(shop: Workshop) -> None:
 
 
 def _fetch_packages(shop: Workshop, runtime: ArmRuntime, version: str) -> None:
-    """Fetch a runtime and its dependencies as aarch64 wheels."""
-    package, *others = WHEELS[runtime]
+    """Fetch a runtime as an aarch64 wheel, and those of its dependencies that are not there yet.
+
+    A newer one would be unpacked over that of another runtime, and files of both would stay.
+    """
+    package, *needed = WHEELS[runtime]
+    others = [name for name in needed if not any(shop.packages.glob(f"{name}-*.dist-info"))]
     wheels, python = shop.folder / "wheels", shop.guest_python.name.removeprefix("python")
     command: list[str | Path] = [sys.executable, "-m", "pip", "download", "-q", "--no-deps"]
     command += ["-d", wheels, "--only-binary=:all:", "--python-version", python]

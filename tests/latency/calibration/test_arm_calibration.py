@@ -6,6 +6,7 @@ A table's scale refitted to a real device; the device here is made up.
 import json
 import random
 import sys
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
@@ -125,6 +126,40 @@ def test_a_system_without_python_is_refused(programs: Path, tmp_path: Path) -> N
     """The programs here fetch nothing."""
     with pytest.raises(DeviceError, match="sysroot has no Python; give a new folder"):
         arm_workshop.prepare(tmp_path / "folder")
+
+
+def test_runtimes_of_one_folder_share_the_packages_that_both_need(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A newer numpy would be unpacked over the first, and files of both would stay."""
+    fetched: list[str] = []
+
+    def pip(command: Sequence[str | Path], what: str, environment: object = None) -> str:
+        if "download" not in command:
+            return "version 7.2.22"
+        asked = [str(word) for word in command[command.index("manylinux2014_aarch64") + 1 :]]
+        fetched.extend(asked)
+        wheels = tmp_path / "folder" / "wheels"
+        wheels.mkdir(exist_ok=True)
+        for word in asked:
+            name, _, version = word.replace("-", "_").partition("==")
+            with zipfile.ZipFile(wheels / f"{word}-{len(fetched)}.whl", "w") as wheel:
+                wheel.writestr(f"{name}-{version or len(fetched)}.dist-info/METADATA", "")
+        return ""
+
+    (tmp_path / "folder" / "sysroot" / "usr" / "bin").mkdir(parents=True)
+    (tmp_path / "folder" / "sysroot" / "usr" / "bin" / "python3.11").touch()
+    (tmp_path / "folder" / "block_counts.so").touch()
+    monkeypatch.setattr(arm_workshop, "_output", pip)
+    monkeypatch.setattr(arm_workshop, "_installed", lambda runtime: "1.2")
+    monkeypatch.setattr(
+        arm_workshop, "_version", lambda tool: "19.0" if "llvm" in tool.name else "7.2"
+    )
+    arm_workshop.prepare(tmp_path / "folder")
+    assert fetched == ["onnxruntime==1.2", "numpy", "flatbuffers", "packaging", "protobuf"]
+    arm_workshop.prepare(tmp_path / "folder", "litert")
+    assert fetched[5:] == ["ai-edge-litert==1.2"]
+    assert len([*(tmp_path / "folder" / "packages").glob("numpy-*")]) == 1
 
 
 def test_the_version_is_that_of_the_package_whatever_wheel_it_came_in(
