@@ -48,7 +48,7 @@ Scores = Mapping[str, float | None]
 
 
 @dataclass(frozen=True, slots=True)
-class OnPaper:
+class NetworkCost:
     """A network on paper.
 
     Attributes:
@@ -101,10 +101,10 @@ class Explanation:
         """The share of a block in the time of all kernels."""
         return self.block_ms(block) / self.profile.ms
 
-    def pace(self, block: str) -> float | None:
-        """Time for a multiply-add relative to the whole network; None for a block of none.
+    def time_per_flop(self, block: str) -> float | None:
+        """Time for a multiply-add, that of the whole network being 1; None for a block of none.
 
-        Above 1 a block is slower than its multiply-adds let expect.
+        Above 1 a block is slower than its multiply-adds suggest.
         """
         flops = self.costs[block].flops / sum(cost.flops for cost in self.costs.values())
         return self.share(block) / flops if flops else None
@@ -129,7 +129,7 @@ class ReuseFound:
 
 def on_paper(
     network: str, *, inputs: Shapes | None = None, storage: str | Database = DEFAULT_STORAGE
-) -> OnPaper:
+) -> NetworkCost:
     """Count the cost of a network, and its distance from the paper's guidelines.
 
     Args:
@@ -145,8 +145,8 @@ def on_paper(
     if isinstance(found.network, Architecture | PaperNetwork):
         limits, graph = paper_limits(found.network, counted.flops), lower(found.network)
         planned = {runtime: memory_in(graph, runtime) for runtime in PLANNED}
-        return OnPaper(found, counted, memory, planned, limits.excesses(graph))
-    return OnPaper(found, counted, memory, {}, {})
+        return NetworkCost(found, counted, memory, planned, limits.excesses(graph))
+    return NetworkCost(found, counted, memory, {}, {})
 
 
 def explain(

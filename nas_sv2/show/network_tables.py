@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import RenderableType
 
-from nas_sv2.api.inspection import Explanation, OnPaper
+from nas_sv2.api.inspection import Explanation, NetworkCost
 from nas_sv2.latency.breakdown.profiled import Profile
 from nas_sv2.latency.breakdown.what_if import Gain, Gains
 from nas_sv2.latency.guidelines.waste import Waste
@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # they load torch
     from nas_sv2.studies.package.file_latency import FileLatency
 
 
-def cost_table(found: OnPaper) -> RenderableType:
+def cost_table(found: NetworkCost) -> RenderableType:
     """Make the table of a network's cost on paper."""
     network, cost, memory = found.named.network, found.cost, found.memory
     table = plain_table(found.named.name, "")
@@ -74,7 +74,7 @@ def batch_notes(networks: Iterable[Network]) -> list[str]:
     return [f"{file} {said}" for file in dict.fromkeys(files)]
 
 
-def cost_data(found: OnPaper) -> dict[str, Any]:
+def cost_data(found: NetworkCost) -> dict[str, Any]:
     """Return a network, its cost on paper and its peak memory as plain data."""
     return {
         **network_data(found.named.name, found.named.network, found.cost),
@@ -101,16 +101,16 @@ def network_data(name: str, network: Network, cost: Cost) -> dict[str, Any]:
 
 def explanation_table(explained: Explanation) -> RenderableType:
     """Make the table of blocks with times, multiply-adds and guidelines."""
-    columns = ("ms", "share", "MFLOPs", "pace", "G1", "G2", "G3", "G4")
+    columns = ("ms", "share", "MFLOPs", "time/FLOP", "G1", "G2", "G3", "G4")
     wasted = () if explained.waste is None else ("wasted", "most by")
     table = plain_table(explained.name, "mostly", *columns, *wasted)
     for block, scores in explained.scores.items():
-        pace = explained.pace(block)
+        relative = explained.time_per_flop(block)
         cells = [
             f"{explained.block_ms(block):.3f}",
             f"{explained.share(block):.1%}",
             f"{explained.costs[block].flops / 1e6:.2f}",
-            "–" if pace is None else f"{pace:.2f}",
+            "–" if relative is None else f"{relative:.2f}",
             *("–" if score is None else f"{score:.2f}" for score in scores.values()),
         ]
         if explained.waste is not None:
@@ -128,8 +128,9 @@ def explanation_notes(explained: Explanation) -> list[str]:
         f"{whole.ms:.3f} ms, {whole.provenance}, on {whole.device}",
         f"its kernels add up to {profile.ms:.3f} ms: {shares}",
         *_extremes(explained),
-        "pace: time a multiply-add, the whole network 1; G1, G2: memory access beyond the ideal; "
-        "G3: operators a MFLOP; G4: share of memory access that is element-wise",
+        "time/FLOP: time a multiply-add, that of the whole network being 1; "
+        "G1, G2: memory access beyond the ideal; G3: operators a MFLOP; "
+        "G4: share of memory access that is element-wise",
     ]
     if explained.waste is None:
         notes.append(explained.unknown_waste)
@@ -151,13 +152,13 @@ def _whole_waste(waste: Mapping[str, Waste]) -> str:
 
 def _extremes(explained: Explanation) -> list[str]:
     """Name the blocks with the most and the least time per multiply-add."""
-    paces = {b: pace for b in explained.scores if (pace := explained.pace(b)) is not None}
-    if len(paces) < 2:
+    times = {b: time for b in explained.scores if (time := explained.time_per_flop(b)) is not None}
+    if len(times) < 2:
         return []
-    slow, fast = max(paces, key=paces.__getitem__), min(paces, key=paces.__getitem__)
+    slow, fast = max(times, key=times.__getitem__), min(times, key=times.__getitem__)
     return [
         f"{what} for its multiply-adds: {block}, {explained.share(block):.1%} of the time, "
-        f"{explained.share(block) / paces[block]:.1%} of the multiply-adds"
+        f"{explained.share(block) / times[block]:.1%} of the multiply-adds"
         for what, block in (("slowest", slow), ("fastest", fast))
     ]
 
@@ -217,7 +218,7 @@ def _block_data(explained: Explanation, block: str) -> dict[str, Any]:
         "share": explained.share(block),
         "kinds_ms": explained.profile.block_ms[block],
         "flops": explained.costs[block].flops,
-        "pace": explained.pace(block),
+        "time_per_flop": explained.time_per_flop(block),
         "guidelines": dict(explained.scores[block]),
         "wasted": None if waste is None else {"total": waste.total, **waste.shares},
     }

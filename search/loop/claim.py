@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -20,7 +21,7 @@ from sqlalchemy import Connection
 
 from nas_sv2.database.processes import is_alive, process_name
 from nas_sv2.errors import DatabaseGone, StoreError
-from nas_sv2.search.loop.telling import Teller
+from nas_sv2.search.loop.telling import Teller, queued_params
 from nas_sv2.studies.findings.attributes import (
     DEATHS,
     ERROR,
@@ -309,10 +310,9 @@ class Orphans:
         )
 
 
-def fixed_params(trial: FrozenTrial) -> dict[str, object]:
+def fixed_params(trial: FrozenTrial) -> dict[str, Any]:
     """The parameters of a queued trial's candidate."""
-    fixed: dict[str, object] = trial.system_attrs.get("fixed_params", {})
-    return fixed
+    return queued_params(trial.system_attrs)
 
 
 def _gone(dead: bool) -> str:

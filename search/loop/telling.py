@@ -27,6 +27,12 @@ from nas_sv2.studies.storage.ownership import name_of
 from nas_sv2.studies.storage.study import optuna_storage
 
 
+def queued_params(system_attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that a trial was queued with; empty if it was not queued."""
+    found: dict[str, Any] = system_attributes.get("fixed_params", {})
+    return found
+
+
 @dataclass(frozen=True)
 class Teller:
     """Reports trials of one study.
@@ -106,8 +112,7 @@ class Teller:
         They are asked alone: `Study.get_trials` would read all trials that run.
         """
         attributes = self.storage.get_trial_system_attrs(self._id(number))
-        found: dict[str, Any] = attributes.get("fixed_params", {})
-        return found
+        return queued_params(attributes)
 
     def _end(
         self,
