@@ -21,10 +21,12 @@ from nas_sv2.evaluate.detection.detector import Detector, build_detector
 from nas_sv2.evaluate.detection.onnx_detector import IMAGES, export_detector
 from nas_sv2.evaluate.detection.scenes import Scenes
 from nas_sv2.evaluate.detection.training import DetectorRun, TrainedDetector
+from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import classifier_from_document, network_to_document
 from nas_sv2.space.runtimes.torch_lowering import weights_of
-from nas_sv2.space.runtimes.weights import parse_weights
+from nas_sv2.space.runtimes.weights import Weights, parse_weights
 from nas_sv2.studies.package.folder import SUMS, read_folder, write_folder
+from nas_sv2.studies.package.load import check_depth
 
 DETECTOR, WEIGHTS, MODEL, METRICS = (
     *("detector.yaml", "weights.safetensors", "detector.onnx", "metrics.json"),
@@ -117,13 +119,14 @@ def load_detector(folder: Path) -> tuple[Detector, tuple[str, ...], nn.Module]:
             raise ConfigError(f"{SUMS} of {folder}", sorted(files), f"must list {name}")
     path = folder / DETECTOR
     detector, categories = name_errors(f"{path}: ", _read, parse_document(path, files[DETECTOR]))
-    module = build_detector(detector)
-    state = module.state_dict()
     try:
         weights = parse_weights(files[WEIGHTS])
     except ValueError as error:
         allowed = f"must be readable weights ({error})"
         raise ConfigError("file", str(folder / WEIGHTS), allowed) from None
+    _check_size(detector, weights)
+    module = build_detector(detector)
+    state = module.state_dict()
     ours = {name for name in state if not name.endswith("num_batches_tracked")}
     for name in sorted(ours ^ weights.keys()):
         raise ConfigError("weights", name, "must be exactly the weights of this detector")
@@ -134,6 +137,19 @@ def load_detector(folder: Path) -> tuple[Detector, tuple[str, ...], nn.Module]:
         state[name] = torch.from_numpy(array)
     module.load_state_dict(state)
     return detector, categories, module.eval()
+
+
+def _check_size(detector: Detector, weights: Weights) -> None:
+    """Refuse a backbone that is larger than the weights, before it is built.
+
+    Raises:
+        ConfigError: It is larger.
+    """
+    check_depth(detector.network, weights)
+    params = cost_of(detector.trunk.graph).params
+    held = sum(array.size for array in weights.values())
+    if params > held:
+        raise ConfigError("weights", held, f"must be those of a backbone of {params:,} params")
 
 
 @dataclass(frozen=True, slots=True)

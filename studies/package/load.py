@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from nas_sv2.errors import ConfigError
 from nas_sv2.plain_data import parse_json
 from nas_sv2.space.networks.lowering import Classifier, lower, network_in
-from nas_sv2.space.runtimes.weights import Array, check_weights, parse_weights
+from nas_sv2.space.runtimes.weights import Array, Weights, check_weights, parse_weights
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.package.card import CARD_JSON, SCHEMA_KEY, SCHEMA_VERSION
 from nas_sv2.studies.package.folder import ARCHITECTURE, SUMS, read_folder
@@ -69,17 +69,25 @@ def load_package(folder: Path) -> Package:
         raise ConfigError(
             "file", str(folder / WEIGHTS), f"must be readable weights ({error})"
         ) from None
-    if isinstance(trained, Architecture) and _units(trained) > len(weights):
-        # Lowering a depth of billions would take hours before missing weights are noticed.
-        raise ConfigError("weights", len(weights), f"must be weights of {_units(trained)} units")
+    check_depth(trained, weights)
     check_weights(lower(trained), weights)
     return Package(
         folder, found, trained, weights, parse_card(folder / CARD_JSON, files[CARD_JSON]), files
     )
 
 
-def _units(architecture: Architecture) -> int:
-    return sum(stage.depth for stage in architecture.stages)
+def check_depth(network: Classifier, weights: Weights) -> None:
+    """Refuse a network that is deeper than its weights are many.
+
+    Lowering a depth of billions would take hours before missing weights are noticed.
+
+    Raises:
+        ConfigError: It has more units than there are weights.
+    """
+    if isinstance(network, Architecture):
+        units = sum(stage.depth for stage in network.stages)
+        if units > len(weights):
+            raise ConfigError("weights", len(weights), f"must be weights of {units} units")
 
 
 def parse_card(file: Path, text: bytes) -> Mapping[str, Any]:
