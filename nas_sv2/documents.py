@@ -37,6 +37,10 @@ Trainings = Annotated[int, Meta(ge=1, le=MOST_TRAININGS)]
 """A number of networks or seeds to train; a larger one is a slip of the pen."""
 MOST_SIDE = 16_384
 Side = Annotated[int, Meta(ge=1, le=MOST_SIDE, description=f"pixels, from 1 to {MOST_SIDE}")]
+Channels = Annotated[int, Meta(ge=1, le=65_536)]
+Classes = Annotated[int, Meta(ge=1, le=1_000_000)]
+Units = Annotated[int, Meta(ge=1, le=1000)]
+"""Sizes of a network. Each channel and each unit is followed; beyond these that takes minutes."""
 AboveZero = Annotated[float, Meta(gt=0)]
 FromZero = Annotated[float, Meta(ge=0)]
 Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
@@ -143,10 +147,10 @@ def read_document(path: Path, field: str = "file") -> object:
         raise ConfigError(
             field, str(path), f"must be a readable file ({error.strerror})"
         ) from None
-    return parse_document(path, content)
+    return parse_document(path, content, field)
 
 
-def parse_document(path: Path, content: bytes) -> object:
+def parse_document(path: Path, content: bytes, field: str = "file") -> object:
     """Read the plain data of a TOML text if the name ends so, else of YAML or JSON.
 
     Raises:
@@ -157,7 +161,7 @@ def parse_document(path: Path, content: bytes) -> object:
         return parse_toml(decode(content)) if is_toml else parse_yaml(decode(content))
     except ValueError as error:
         form = "TOML" if is_toml else "YAML or JSON of plain data"
-        raise ConfigError("file", str(path), f"must be {form} ({error})") from None
+        raise ConfigError(field, str(path), f"must be {form} ({error})") from None
 
 
 @contextmanager

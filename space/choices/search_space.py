@@ -37,9 +37,13 @@ from pathlib import Path
 from typing import Any
 
 from nas_sv2.documents import (
+    Channels,
+    Classes,
     Positive,
+    Units,
     check_choice,
     check_fields,
+    check_value,
     name_errors,
     read_document,
     read_fields,
@@ -54,16 +58,13 @@ from nas_sv2.space.units.reference import in_form_of, reference
 SCHEMA_KEY = "nas_sv2_space"
 SCHEMA_VERSION = 1
 
-MOST_UNITS = 1000
-"""Units of a stage; three stages of so many take three seconds to build."""
-
 
 @dataclass(frozen=True, slots=True)
 class Range:
     """The whole numbers low, low + step, ..., high."""
 
-    low: Positive
-    high: Positive
+    low: Channels
+    high: Channels
     step: Positive = 1
 
     def __post_init__(self) -> None:
@@ -104,9 +105,7 @@ class StageChoices:
     def __post_init__(self) -> None:
         """Refuse an option without a choice, and a choice that no stage can have."""
         check_fields(self)
-        if self.depth.high > MOST_UNITS:
-            sentence = f"must be at most {MOST_UNITS} units; a network of more takes minutes"
-            raise ConfigError("depth", self.depth.high, f"{sentence} to build")
+        check_value("depth", self.depth.high, Units)
         for name in ("split", *(option.name for option in OPTIONS)):
             if not getattr(self, name):
                 raise ConfigError(name, [], "must have at least one choice")
@@ -138,13 +137,13 @@ class SearchSpace:
     """
 
     name: str
-    stem: tuple[tuple[Positive, ...], ...]
+    stem: tuple[tuple[Channels, ...], ...]
     stages: tuple[StageChoices, ...]
     head: Range
     baselines: tuple[str, ...] = ()
     resolution: Resolution = 224
-    channels: Positive = 3
-    classes: Positive = 1000
+    channels: Channels = 3
+    classes: Classes = 1000
     stem_stride: int = 2
     stem_pool: bool = True
 
@@ -168,6 +167,8 @@ class SearchSpace:
         Raises:
             ConfigError: The file cannot be read, or a field of it is not allowed.
         """
+        if not isinstance(path, Path | str):
+            raise ConfigError("path", path, "must be a path or a text")
         path = Path(path)
         return name_errors(
             f"{path}: ",
@@ -221,6 +222,8 @@ class SearchSpace:
         Raises:
             ConfigError: It lies outside this space; the message names the first part that does.
         """
+        if not isinstance(architecture, Architecture):
+            raise ConfigError("architecture", architecture, "must be an Architecture")
         params: dict[str, Any] = {
             "stem": "-".join(map(str, architecture.stem)),
             "head": architecture.head,

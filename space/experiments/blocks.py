@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from nas_sv2.documents import Positive, check_choice, check_fields
+from nas_sv2.documents import Channels, Classes, Units, check_choice, check_fields
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.graph.operators import GraphBuilder, Value
 from nas_sv2.space.units.architecture import KERNELS, Stage
@@ -26,8 +26,8 @@ Move = Literal["none", "cut", "shuffle", "cut and shuffle"]
 class PointwisePair:
     """1×1 from `width` to `inner` channels and 1×1 back (G1)."""
 
-    width: Positive
-    inner: Positive
+    width: Channels
+    inner: Channels
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, naming the field."""
@@ -43,8 +43,8 @@ class PointwisePair:
 class GroupedPointwise:
     """One 1×1 convolution in `groups` groups (G2)."""
 
-    width: Positive
-    groups: Positive
+    width: Channels
+    groups: Channels
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, naming the field."""
@@ -65,8 +65,8 @@ class GroupedPointwise:
 class Fragments:
     """`count` 1×1 convolutions one after the other, or side by side and summed (G3)."""
 
-    width: Positive
-    count: Positive
+    width: Channels
+    count: Units
     arrangement: Arrangement
 
     def __post_init__(self) -> None:
@@ -91,8 +91,8 @@ class Fragments:
 class Bottleneck:
     """ResNet's 1×1, 3×3 on `inner` channels, 1×1, with or without ReLU and shortcut (G4)."""
 
-    width: Positive
-    inner: Positive
+    width: Channels
+    inner: Channels
     relu: bool = True
     shortcut: bool = True
 
@@ -118,7 +118,7 @@ class Bottleneck:
 class Depthwise:
     """One depthwise convolution that keeps the map."""
 
-    width: Positive
+    width: Channels
     kernel: int
 
     def __post_init__(self) -> None:
@@ -139,9 +139,9 @@ class ShrinkingDepthwise:
     operators around a single one would take longer than it does.
     """
 
-    width: Positive
+    width: Channels
     kernel: int
-    branches: Positive = 8
+    branches: Units = 8
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, naming the field."""
@@ -170,7 +170,7 @@ class MovedPointwise:
     moves away (`shuffle_free`).
     """
 
-    width: Positive
+    width: Channels
     move: Move
 
     def __post_init__(self) -> None:
@@ -194,8 +194,8 @@ class MovedPointwise:
 class Unit:
     """A ShuffleNet V2 unit that keeps its `width`, of which `convolved` channels are convolved."""
 
-    width: Positive
-    convolved: Positive
+    width: Channels
+    convolved: Channels
     kernel: int = 3
     se: bool = False
     residual: bool = False
@@ -222,8 +222,8 @@ class Unit:
 class ShrinkingUnit:
     """A ShuffleNet V2 unit that halves the map and widens it from `width` to `wider` channels."""
 
-    width: Positive
-    wider: Positive
+    width: Channels
+    wider: Channels
     kernel: int = 3
 
     def __post_init__(self) -> None:
@@ -244,9 +244,9 @@ class ShrinkingUnit:
 class Stem:
     """The 3×3 stride-2 convolution of an image to `width` channels, and the max pool behind it."""
 
-    width: Positive
+    width: Channels
     pool: bool = True
-    image_channels: Positive = 3
+    image_channels: Channels = 3
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, naming the field."""
@@ -262,9 +262,9 @@ class Stem:
 class Head:
     """The last 1×1 convolution from `width` to `inner` channels, global pool and classifier."""
 
-    width: Positive
-    inner: Positive
-    classes: Positive = 1000
+    width: Channels
+    inner: Channels
+    classes: Classes = 1000
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, naming the field."""

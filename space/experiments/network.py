@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, get_args
 
-from nas_sv2.documents import Positive, Side, check_choice, check_fields, read_fields, strip_schema
+from nas_sv2.documents import Side, Units, check_choice, check_fields, read_fields, strip_schema
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.experiments.blocks import (
     Block,
@@ -45,7 +45,7 @@ class ExperimentNetwork:
 
     block: Block
     resolution: Side = 56
-    repeats: Positive = 10
+    repeats: Units = 10
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, naming the field."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from nas_sv2.documents import Positive, check_fields
+from nas_sv2.documents import Channels, Classes, check_fields
 from nas_sv2.errors import ConfigError
 from nas_sv2.resolution import Resolution, height_and_width, read_resolution, resolution_of
 from nas_sv2.space.families.mobilenets import IGCV2, IGCV3, MOBILENET_V1, MOBILENET_V2
@@ -58,8 +58,8 @@ class PaperNetwork:
 
     name: str
     resolution: Resolution = 224
-    channels: Positive = 3
-    classes: Positive = 1000
+    channels: Channels = 3
+    classes: Classes = 1000
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, naming the field."""

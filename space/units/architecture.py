@@ -14,7 +14,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any, Literal
 
-from nas_sv2.documents import Positive, check_choice, check_fields
+from nas_sv2.documents import Channels, Classes, Units, check_choice, check_fields
 from nas_sv2.errors import ConfigError
 from nas_sv2.resolution import Resolution, height_and_width, read_resolution
 
@@ -70,8 +70,8 @@ class Stage:
         stride: Stride of the first unit.
     """
 
-    depth: Positive
-    width: Positive
+    depth: Units
+    width: Channels
     split: Fraction = Fraction(1, 2)
     kernel: int = 3
     se: bool = False
@@ -112,12 +112,12 @@ class Architecture:
         ConfigError: A value that no network can have; names the field.
     """
 
-    stem: tuple[Positive, ...]
+    stem: tuple[Channels, ...]
     stages: tuple[Stage, ...]
-    head: Positive
+    head: Channels
     resolution: Resolution = 224
-    channels: Positive = 3
-    classes: Positive = 1000
+    channels: Channels = 3
+    classes: Classes = 1000
     downsample: Downsample = "paper"
     stem_stride: int = 2
     stem_pool: bool = True

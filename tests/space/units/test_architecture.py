@@ -34,6 +34,11 @@ STAGE = V2.stages[0]
         ("stages[0].split", {"stages": (replace(STAGE, split=Fraction(1)),)}),
         ("stages[0].kernel", {"stages": (replace(STAGE, kernel=4),)}),
         ("stages[0].stride", {"stages": (replace(STAGE, stride=4),)}),
+        ("stem[0]", {"stem": (10**9,)}),
+        ("head", {"head": 10**9}),
+        ("classes", {"classes": 10**9}),
+        ("stages[0].width", {"stages": (replace(STAGE, width=10**9),)}),
+        ("stages[0].depth", {"stages": (replace(STAGE, depth=10**9),)}),
         ("stages[0].se", {"stages": (replace(STAGE, se=cast(bool, 1)),)}),
     ],
 )
