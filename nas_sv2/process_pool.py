@@ -52,7 +52,7 @@ def in_processes(
     spawning = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(count, spawning, _begin, (begin,)) as pool:
         with huge_pages():  # a process is started as a piece is submitted
-            running = {pool.submit(work, piece): piece for piece in pieces}
+            running = {pool.submit(_done, work, piece): piece for piece in pieces}
         try:
             for done in as_completed(running):
                 yield running[done], done.result()
@@ -102,5 +102,16 @@ def _begin(begin: Callable[[], None] | None) -> None:
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
-    if begin is not None:
+    _beginning[:] = [] if begin is None else [begin]
+
+
+_beginning: list[Callable[[], None]] = []
+"""The call before the first piece of this process."""
+
+
+def _done(work: Callable[[Piece], Result], piece: Piece) -> Result:
+    """Do a piece; an error of the beginning comes with it, and would break the pool before it."""
+    for begin in _beginning:
         begin()
+    _beginning.clear()
+    return work(piece)

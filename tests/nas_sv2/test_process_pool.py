@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from pieces import process_of, squared, tunables
+from pieces import no_data, process_of, squared, tunables
 from running import running
 
 from nas_sv2.database.processes import process_name
@@ -50,6 +50,11 @@ def test_the_users_own_settings_of_glibc_stay(monkeypatch: pytest.MonkeyPatch) -
 def test_a_process_that_is_killed_is_told_in_a_line() -> None:
     with pytest.raises(EvaluationError, match=r"a process that squares was killed .*; run it ag"):
         list(in_processes(squared, [-1], 1, "squares"))
+
+
+def test_an_error_before_the_first_piece_is_the_error_of_the_work() -> None:
+    with pytest.raises(EvaluationError, match=r"^no data$"):
+        list(in_processes(squared, [1, 2], 1, "squares", no_data))
 
 
 def test_whoever_stops_listening_ends_the_processes() -> None:

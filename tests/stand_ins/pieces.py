@@ -5,6 +5,8 @@ import signal
 import time
 from pathlib import Path
 
+from nas_sv2.errors import EvaluationError
+
 
 def squared(number: int) -> int:
     """Say it, unless the piece is below 0, which kills its process."""
@@ -30,3 +32,8 @@ def tunables(_: int) -> tuple[str, str | None]:
     entries = Path("/proc/self/environ").read_text().split("\0")
     began = dict(entry.split("=", 1) for entry in entries if "=" in entry)
     return began.get("GLIBC_TUNABLES", ""), os.environ.get("GLIBC_TUNABLES")
+
+
+def no_data() -> None:
+    """Fail before the first piece."""
+    raise EvaluationError("no data")
