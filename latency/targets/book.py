@@ -156,7 +156,8 @@ class TargetBook:
             elsewhere: Finds devices on other machines; those of this one are then not used.
 
         Raises:
-            ConfigError: The name is unknown, or no machine of the cluster offers the device.
+            ConfigError: The name is unknown, no machine of the cluster offers the device, or its
+                latencies are not measured and must be.
             DeviceError: The target cannot be used; another never takes its place.
         """
         entry, opening = self[name], Opening(store, fresh, notify, images)
@@ -173,10 +174,8 @@ class TargetBook:
             target = entry.open(opening)
         if require_measured and target.provenance != "measured":
             target.close()
-            raise DeviceError(
-                f"{name}: its latencies are {target.provenance}, and measured ones are required; "
-                "choose a target that measures, or allow others"
-            )
+            sentence = "must be a target that measures, because measured latencies are required"
+            raise ConfigError("target", name, f"{sentence}; these are {target.provenance}")
         return target
 
     def device(

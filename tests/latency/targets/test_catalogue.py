@@ -72,7 +72,7 @@ def test_the_papers_gpu_is_a_target_and_never_the_gpu_of_this_machine() -> None:
     target = book.open("gtx-1080ti")
     assert (target.name, target.provenance, target.batch) == ("gtx-1080ti", "emulated", 8)
     assert book["gpu"].needs_device
-    with pytest.raises(DeviceError, match="measured ones are required"):
+    with pytest.raises(ConfigError, match="measured latencies are required"):
         book.open("gtx-1080ti", require_measured=True)
     with pytest.raises(ConfigError, match="emulated"):
         book.device("gtx-1080ti")
