@@ -179,13 +179,15 @@ def _knock(address: str) -> None:
 
     Raises:
         OSError: If none does.
-        ValueError: If `address` is neither `auto` nor `HOST:PORT`.
+        ValueError: If `address` is neither `auto` nor `HOST:PORT` with a port that can be.
     """
     if address == "auto":
         return
     host, _, port = address.rpartition(":")
     if not host or "/" in host or not port.isdecimal():
         raise ValueError("neither auto nor HOST:PORT")
+    if not 0 < int(port) < 1 << 16:  # the socket would take it modulo 65536
+        raise ValueError("a port is a number from 1 to 65535")
     socket.create_connection((host, int(port)), KNOCK_S).close()
 
 

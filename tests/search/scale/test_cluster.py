@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -183,12 +184,21 @@ def test_a_training_needs_a_node_that_has_room_for_it(folder: Path) -> None:
 
 
 @needs_ray
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://host:1", "nowhere"])
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:0", "ray://host:1", "nowhere"])
 def test_a_cluster_that_is_not_there_is_refused_at_once(address: str) -> None:
     began = time.monotonic()
     with pytest.raises(ConfigError, match="ray must"), connected(address):
         pass
     assert time.monotonic() - began < 30
+
+
+@needs_ray
+def test_a_port_is_not_taken_modulo_65536() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1] + 65_536
+        refused = pytest.raises(ConfigError, match="a port is a number from 1 to 65535")
+        with refused, connected(f"127.0.0.1:{port}"):
+            pass
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
