@@ -34,7 +34,7 @@ def load_plug_in(field: str, word: str, member: str) -> Any:
         for name in attribute.split("."):
             found = getattr(found, name)
         return found() if isinstance(found, type) or not hasattr(found, member) else found
-    except Exception as error:  # the module is the user's and may raise anything
+    except (Exception, SystemExit) as error:  # the module is the user's and may raise anything
         reason = f"{type(error).__name__}: {error}"
         sentence = f"must be a module:attribute that can be imported and called ({reason})"
         raise ConfigError(field, word, sentence) from error

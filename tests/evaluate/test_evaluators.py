@@ -159,6 +159,7 @@ def test_an_object_is_named_by_module_and_attribute(examples: None, blobs: Image
         ),
         ("accuracy_table:Missing", None, "evaluator must be a module:attribute .*Missing"),
         ("accuracy_table:lower", None, "evaluator must be a module:attribute .*called"),
+        ("sys:exit", None, "evaluator must be a module:attribute .*SystemExit"),
         ("accuracy_table:AccuracyTable", "quick", "recipe must be left out beside evaluator"),
     ],
 )
