@@ -51,7 +51,9 @@ def _listed(start: Start | Sequence[Start]) -> Sequence[Start]:
 
 def _point(start: Start, space: SearchSpace) -> Architecture:
     name = start.digest if isinstance(start, Architecture) else str(start)
-    network = start if isinstance(start, Architecture) else load_network(_file(Path(start)))
+    network = (
+        start if isinstance(start, Architecture) else load_network(_file(Path(start)), "start")
+    )
     if not isinstance(network, Architecture):
         allowed = "must describe a network of ShuffleNet V2 units; this is one of another family"
         raise ConfigError("start", name, allowed)

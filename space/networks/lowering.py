@@ -153,13 +153,17 @@ def classifier_from_document(document: object) -> Classifier:
     return read_fields(PaperNetwork, strip_schema(document, SCHEMA_KEY, SCHEMA_VERSION))
 
 
-def load_network(path: Path) -> Classifier:
+def load_network(path: Path, field: str = "network") -> Classifier:
     """The network in a YAML or JSON file, one that classifies images.
+
+    Args:
+        path: The file.
+        field: The parameter that names the file, for the error if it cannot be read.
 
     Raises:
         ConfigError: The file cannot be read, or describes no network.
     """
-    return name_errors(f"{path}: ", classifier_from_document, read_document(path, "network"))
+    return name_errors(f"{path}: ", classifier_from_document, read_document(path, field))
 
 
 def network_in(path: Path, content: bytes) -> Classifier:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Protocol
 
+from nas_sv2.documents import check_value
 from nas_sv2.errors import ConfigError
 from nas_sv2.resolution import Resolution
 from nas_sv2.space.units.architecture import Architecture, Downsample, Stage, scale_width
@@ -93,6 +94,7 @@ def reference(name: str) -> Architecture:
     Raises:
         ConfigError: There is none; names the closest.
     """
+    check_value("name", name, str)
     if name in REFERENCES:
         return REFERENCES[name]
     width = width_named(name)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnxruntime
@@ -18,6 +18,7 @@ import nas_sv2 as nas
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
 from nas_sv2.latency.measurements.measurement import Provenance
+from nas_sv2.space.choices.levels import named_space
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import Network, lower
 from nas_sv2.space.runtimes.torch_lowering import build_module
@@ -130,6 +131,9 @@ ANY: Any = nas
     ("call", "said"),
     [
         (lambda: ANY.reference(None), "name must be a text; got None"),
+        (lambda: ANY.SearchSpace.load(3), "path must be a path or a text; got 3"),
+        (lambda: named_space("40M").baseline(ANY.cost), "name must be a text; got <function"),
+        (lambda: named_space("40M").params_of(cast(Any, 3)), "architecture must be an Archi"),
         (lambda: ANY.cost(3), "or a text; got 3"),
         (lambda: ANY.cost("0.5x", storage=5), "storage must be a text or a Database; got 5"),
         (lambda: ANY.module("1x", seed=True), "seed must be a whole number; got True"),

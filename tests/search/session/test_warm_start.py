@@ -49,8 +49,11 @@ def test_a_network_that_cannot_be_asked_is_refused(tmp_path: Path) -> None:
     other.write_text("nas_sv2_network: 1\nname: mobilenet_v2_x1_0\n")
     with pytest.raises(ConfigError, match="start must describe a network of ShuffleNet V2 units"):
         read_start(other, SPACE)
-    with pytest.raises(ConfigError, match="nowhere"):
+    with pytest.raises(ConfigError, match=r"^start must be a readable file .*nowhere"):
         read_start(tmp_path / "nowhere.yaml", SPACE)
+    (binary := tmp_path / "model.onnx").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match=r"^start must be YAML or JSON .*model\.onnx"):
+        read_start(binary, SPACE)
 
 
 @pytest.fixture
