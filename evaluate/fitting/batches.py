@@ -137,7 +137,8 @@ class Batches:
 class Mixed:
     """Batches of `supply`, mixed for a full training; a `Supply` whose targets are shares.
 
-    Numbers stay as they are: a recipe for them neither mixes nor pastes images.
+    Numbers stay as they are: a recipe for them neither mixes nor pastes images. Repeats of an
+    image are neighbours, so with them an image is mixed with the one half a batch away.
 
     Random Erasing: Zhong et al., AAAI 2020. Mixup: Zhang et al., ICLR 2018. CutMix: Yun et al.,
     ICCV 2019. Repeated augmentation: Hoffer et al., CVPR 2020. Ranges and the even choice between
@@ -193,11 +194,13 @@ class Mixed:
         way = ways[chosen % len(ways)]
         alpha = getattr(self.full, way)
         kept = float(np.random.default_rng(seed).beta(alpha, alpha))
+        apart = len(images) // 2 if self.full.repeated_augmentation > 1 else 1
+        others = images.roll(apart, 0)
         if way == "mixup":
-            images = images.lerp(images.roll(1, 0), 1 - kept)
+            images = images.lerp(others, 1 - kept)
         else:
-            images, kept = pasted(images, kept, generator)
-        return images, targets.lerp(targets.roll(1, 0), 1 - kept)
+            images, kept = pasted(images, others, kept, generator)
+        return images, targets.lerp(targets.roll(apart, 0), 1 - kept)
 
 
 def erased(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
@@ -219,8 +222,10 @@ def erased(images: Tensor, probability: float, generator: torch.Generator) -> Te
     return images.masked_fill(inside.to(images.device), 0.0)
 
 
-def pasted(images: Tensor, kept: float, generator: torch.Generator) -> tuple[Tensor, float]:
-    """Paste a rectangle of its neighbour into each image; give images and the share kept.
+def pasted(
+    images: Tensor, others: Tensor, kept: float, generator: torch.Generator
+) -> tuple[Tensor, float]:
+    """Paste a rectangle of another image into each image; give images and the share kept.
 
     The rectangle is the same for all images (N, C, H, W), and covers a share 1 - `kept`. Its
     centre is anywhere in the image, so the border may cut it, and more is kept.
@@ -231,7 +236,7 @@ def pasted(images: Tensor, kept: float, generator: torch.Generator) -> tuple[Ten
     top, bottom = _ends(down * height, half * height, height)
     left, end = _ends(right * width, half * width, width)
     mixed = images.clone()
-    mixed[:, :, top:bottom, left:end] = images.roll(1, 0)[:, :, top:bottom, left:end]
+    mixed[:, :, top:bottom, left:end] = others[:, :, top:bottom, left:end]
     return mixed, 1 - (bottom - top) * (end - left) / (height * width)
 
 

@@ -7,7 +7,7 @@ usual; running statistics are those of the first process.
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.image_data import Part, kind_of
 from nas_sv2.evaluate.fitting.augment import Normalise
-from nas_sv2.evaluate.fitting.batches import Batches
+from nas_sv2.evaluate.fitting.batches import Batches, Supply
 from nas_sv2.evaluate.fitting.determinism import stream
 from nas_sv2.evaluate.fitting.validation import (
     Answers,
@@ -83,21 +83,31 @@ class Processes:
         """`module` with gradients that are averaged over all processes."""
         return module if self.count == 1 else DistributedDataParallel(module)
 
-    def share(self, batches: Batches) -> "Batches | Share":
+    def share(
+        self, batches: Batches, mixed: Callable[[Batches], Supply] = lambda batches: batches
+    ) -> Supply:
         """The share of this process in `batches`.
+
+        Args:
+            batches: The batches of all processes together.
+            mixed: Mixes the images of batches, by draws of the process's own.
 
         Raises:
             ConfigError: If a batch cannot be shared out evenly.
         """
         if self.count == 1:
-            return batches
+            return mixed(batches)
         images = len(batches.labels)
         if batches.size % self.count or batches.size > min(images, batches.limit or images):
             allowed = (
                 f"must be a multiple of {self.count} processes, no more than the images of a pass"
             )
             raise ConfigError("recipe.batch", batches.size, allowed)
-        return Share(batches, self)
+        return Share(batches, self, mixed)
+
+    def local(self, batches: Batches) -> Batches:
+        """Batches of the size that one process takes."""
+        return dataclasses.replace(batches, size=batches.size // self.count)
 
     def equalise_buffers(self, module: nn.Module) -> None:
         """Give all processes the running statistics of the first."""
@@ -132,6 +142,7 @@ class Share:
 
     batches: Batches
     processes: Processes
+    mixed: Callable[[Batches], Supply]
 
     @property
     def device(self) -> str:
@@ -143,19 +154,13 @@ class Share:
         """Labels of the images that all processes use together, int64 (M,)."""
         return self.batches.labels
 
-    @property
-    def local(self) -> Batches:
-        """Batches of the size that one process takes."""
-        size = self.batches.size // self.processes.count
-        return dataclasses.replace(self.batches, size=size)
-
     def __len__(self) -> int:
         """Number of batches a pass, of all processes together."""
         return len(self.batches)
 
     def order(self, generator: torch.Generator) -> Tensor:
         """The images of one pass, the same in every process."""
-        return self.batches.order(generator)
+        return self.mixed(self.batches).order(generator)
 
     def take(
         self, order: Tensor, number: int, generator: torch.Generator
@@ -167,4 +172,4 @@ class Share:
         drawn = int(torch.randint(2**62, (), generator=generator))
         own = stream(drawn, f"process {self.processes.rank}")
         mine = order[self.processes.rank :: self.processes.count]
-        return self.local.take(mine, number, own)
+        return self.mixed(self.processes.local(self.batches)).take(mine, number, own)

@@ -9,7 +9,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -36,7 +36,7 @@ from nas_sv2.evaluate.fitting.validation import (
     describe_counts,
     refresh_norms,
 )
-from nas_sv2.evaluate.full.distributed import Processes, Share
+from nas_sv2.evaluate.full.distributed import Processes
 from nas_sv2.evaluate.full.int8_training import (
     Int8Training,
     check_int8_start,
@@ -210,11 +210,13 @@ class FullRun:
     @property
     def supply(self) -> Supply:
         """The batches of this process: its share, mixed as the recipe says."""
-        share, full = self.processes.share(self.batches), self.recipe.full_training
-        mixes = full is not None and (
+        full = self.recipe.full_training
+        if full is None or not (
             full.random_erase or full.mixup or full.cutmix or full.repeated_augmentation > 1
-        )
-        return Mixed(share, full, self.subset.classes) if full is not None and mixes else share
+        ):
+            return self.processes.share(self.batches)
+        mixed = partial(Mixed, full=full, classes=self.subset.classes)
+        return self.processes.share(self.batches, mixed)
 
     def validate(self, module: nn.Module, last: bool) -> Validation:
         """Refresh the batch norms of `module` as the recipe says, then validate it.
@@ -227,8 +229,7 @@ class FullRun:
         if last and full is not None:
             images = max(images, full.norm_steps * recipe.batch)
         if self.processes.first and not self.qat:  # folded norms keep their statistics
-            share = self.processes.share(self.batches)
-            local = share.local if isinstance(share, Share) else share
+            local = self.processes.local(self.batches)
             refresh_norms(module, local, images, stream(self.seed, "norms"))
         self.processes.equalise_buffers(module)
         return self._validation(module, self.subset.val)

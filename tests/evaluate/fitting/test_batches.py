@@ -55,10 +55,28 @@ def test_either_way_of_mixing_comes_up() -> None:
     assert 5 < sum(flat) < 25
 
 
+REPEATS = FullTraining(16, repeated_augmentation=4)
+
+
+@pytest.mark.parametrize(
+    "full",
+    [dataclasses.replace(REPEATS, mixup=1.0), dataclasses.replace(REPEATS, cutmix=1.0)],
+    ids=["mixup", "cutmix"],
+)
+def test_repeats_of_an_image_are_mixed_with_another_image(full: FullTraining) -> None:
+    mixing = 0
+    for seed in range(20):
+        _, targets = first(mixed(full, 64, 16), seed)
+        several = (targets > 0).sum(1)
+        assert set(several.tolist()) in ({1}, {2})  # all rows alike: 1 if nothing was pasted
+        mixing += int(several[0] == 2)
+    assert mixing > 15
+
+
 def test_what_is_pasted_is_the_neighbours_and_counted() -> None:
     images = torch.arange(4.0)[:, None, None, None].repeat(1, 1, 10, 10)
     for seed in range(20):
-        out, kept = pasted(images, 0.6, stream(seed, "paste"))
+        out, kept = pasted(images, images.roll(1, 0), 0.6, stream(seed, "paste"))
         foreign = out != images
         assert float(foreign[0].double().mean()) == pytest.approx(1 - kept)
         assert (out[foreign] == images.roll(1, 0)[foreign]).all()
@@ -102,6 +120,27 @@ def test_two_processes_see_the_same_repeats_augmented_differently() -> None:
         taken.append(supply.take(supply.order(generator), 0, generator))
     assert torch.equal(taken[0][1], taken[1][1])
     assert not any(torch.equal(*pair) for pair in zip(taken[0][0], taken[1][0], strict=True))
+
+
+@pytest.mark.parametrize(
+    "full",
+    [dataclasses.replace(REPEATS, random_erase=1.0), dataclasses.replace(REPEATS, mixup=1.0)],
+    ids=["erased", "mixed"],
+)
+def test_two_processes_erase_and_mix_by_draws_of_their_own(full: FullTraining) -> None:
+    recipe = dataclasses.replace(RECIPE, full_training=full, flip=False, shift=0)
+    run = FullRun(recipe, halves(), Path("unused"))
+    gone, targets = [], []
+    for rank in range(2):
+        supply = dataclasses.replace(run, processes=Processes(2, rank)).supply
+        generator = stream(0, "order")
+        images, shares = supply.take(supply.order(generator), 0, generator)
+        gone.append(images == 0)
+        targets.append(shares)
+    if full.mixup:
+        assert not torch.equal(*targets)
+    else:
+        assert gone[0].any() and not torch.equal(*gone)
 
 
 def test_trivial_augment_repeats_and_leaves_the_global_generator_alone() -> None:
