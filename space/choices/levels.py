@@ -123,7 +123,8 @@ def named_space(name: str) -> SearchSpace:
         ConfigError: There is none.
     """
     if name not in LEVELS:
-        raise ConfigError("space", name, "must be one of " + ", ".join(LEVELS))
+        files = f"a file that ends in {', '.join(FILE_ENDINGS)}, or module:attribute"
+        raise ConfigError("space", name, f"must be one of {', '.join(LEVELS)}, {files}")
     return LEVELS[name]
 
 

@@ -95,6 +95,13 @@ def test_a_network_outside_is_refused() -> None:
         named_space("140M").params_of(REFERENCES["torchvision_shufflenet_v2_x1_0"])
 
 
+def test_what_names_no_space_is_told_that_files_do() -> None:
+    with pytest.raises(
+        ConfigError, match=r"500M, large, a file that ends in \.yaml, .*'own\.txt'"
+    ):
+        open_space("own.txt")
+
+
 def test_budgets_choose_the_nearest_level() -> None:
     assert [nearest_level(flops).name for flops in (1e6, 45e6, 120e6, 420e6, 9e9)] == [
         "40M",
