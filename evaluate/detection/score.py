@@ -97,19 +97,23 @@ def average_precision(
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    if not found:
-        return DetectionScore(len(part), *[0.0] * 6)
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
         truth = COCO()
         truth.dataset = _dataset(part, categories)
         truth.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes(list(found)), "bbox")
+        evaluation = COCOeval(truth, truth.loadRes(list(found) or [_miss(part)]), "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
     shares = [float(value) for value in evaluation.stats[:6]]
     percents = [None if math.isnan(one) or one < 0 else 100 * one for one in shares]
     return DetectionScore(len(part), *percents)
+
+
+def _miss(part: Scenes) -> dict[str, Any]:
+    """A box that finds nothing: pycocotools takes no empty list."""
+    number = part.scenes[0].number
+    return {"image_id": number, "category_id": 0, "bbox": [0.0] * 4, "score": 0.0}
 
 
 def _dataset(part: Scenes, categories: int) -> dict[str, Any]:

@@ -45,8 +45,22 @@ def test_what_is_left_out_is_said(coco: Coco) -> None:
     assert len(data.train) == 2
     assert data.train.scenes[0].boxes[0, 2] == 60
     assert data.notes == (
-        "1 boxes of instances_train2017.json have no area and are left out",
+        "1 boxes of instances_train2017.json have no area in their image and are left out",
         "2 images of instances_train2017.json have no box and are not trained on",
+    )
+
+
+@pytest.mark.parametrize(
+    "box", [[60, 4, 0.5, 10], [5, -1, 10, 1], [50, 4, 1e-7, 10]], ids=["right", "above", "thin"]
+)
+def test_a_box_without_an_area_in_its_image_is_left_out(coco: Coco, box: list[float]) -> None:
+    def change(document: Document) -> None:
+        document["annotations"].append({"image_id": 100, "category_id": 7, "bbox": box})
+
+    data = open_scenes(f"coco:{coco(change)}")
+    assert data.train.scenes[0].boxes.tolist() == [[5.0, 4.0, 25.0, 14.0]]
+    assert data.notes == (
+        "1 boxes of instances_train2017.json have no area in their image and are left out",
     )
 
 

@@ -62,4 +62,6 @@ def test_no_box_found_is_0(few_drawn: SceneData) -> None:
             none = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0), "scores": torch.zeros(0)}
             return [none for _ in images]
 
-    assert score(Blind(), few_drawn.val, 10, 96, 128).mmap_percent == 0
+    found = score(Blind(), few_drawn.val, 10, 96, 128)
+    assert found.mmap_percent == found.medium_percent == 0
+    assert found.small_percent is found.large_percent is None  # there is no such box
