@@ -34,6 +34,7 @@ Schedule = Literal["linear", "cosine"]
 Precision = Literal["fp32", "bf16", "fp16"]
 ClassWeights = Literal["none", "balanced"]
 ScoreForm = Literal["fp32", "int8"]
+Momentum = Annotated[float, Meta(ge=0, lt=1, description="a number from 0 to below 1")]
 WITH_NUMBERS: Mapping[str, object] = {
     "label_smoothing": 0,
     "class_weights": "none",
@@ -113,7 +114,7 @@ class Recipe:
             falls to 0.
         schedule: How it falls: `linear` or `cosine`.
         optimiser: `sgd` or `adamw`.
-        momentum: Momentum of SGD; the first β of AdamW.
+        momentum: Momentum of SGD; the first β of AdamW. It is below 1.
         nesterov: Whether SGD's momentum is Nesterov's.
         weight_decay: Decay of kernels; biases and batch norms do not decay.
         label_smoothing: Share of the target spread over all classes.
@@ -163,7 +164,7 @@ class Recipe:
     warm_up: Share = 0.2
     schedule: Schedule = "linear"
     optimiser: Optimiser = "sgd"
-    momentum: Share = 0.9
+    momentum: Momentum = 0.9
     nesterov: bool = True
     weight_decay: FromZero = 5e-4
     label_smoothing: Share = 0.1

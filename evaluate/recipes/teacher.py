@@ -94,10 +94,13 @@ def teacher_module(model: str) -> Any:
 
 
 def _digest_of_module(module: Any) -> str:
+    import torch
+
     content = hashlib.sha256(repr(module).encode())
     for name, tensor in module.state_dict().items():
         content.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        content.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        levels = tensor.detach().cpu().contiguous().reshape(-1)
+        content.update(levels.view(torch.uint8).numpy())  # numpy has no bfloat16
     return content.hexdigest()[:16]
 
 

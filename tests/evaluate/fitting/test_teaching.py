@@ -28,7 +28,7 @@ from nas_sv2.evaluate.proxy import training as proxy_training
 from nas_sv2.evaluate.proxy.training import ProxyTraining, choose_recipe
 from nas_sv2.evaluate.recipes.files import with_teacher
 from nas_sv2.evaluate.recipes.recipe import Recipe
-from nas_sv2.evaluate.recipes.teacher import Teacher
+from nas_sv2.evaluate.recipes.teacher import Teacher, content_digest
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.runtimes.torch_lowering import build_module, load_weights
 from nas_sv2.space.units.architecture import Architecture, Stage
@@ -79,11 +79,18 @@ def module(monkeypatch: pytest.MonkeyPatch) -> None:
         weak=Weak,
         contrary=lambda: Halves(-4.0),
         numbers=Number,
+        brief=lambda: Halves().bfloat16(),
         contrary_numbers=lambda: Number(-4.0),
         random=lambda: nn.Sequential(nn.Flatten(), nn.Linear(256, 2)),
         number=type("Number", (), {"state_dict": None}),
     )
     monkeypatch.setitem(sys.modules, "mine", made)
+
+
+def test_weights_in_bfloat16_have_a_digest() -> None:
+    assert (
+        content_digest("mine:brief") == content_digest("mine:brief") != content_digest("mine:wise")
+    )
 
 
 def taught(recipe: Recipe = SHORT, model: str = "mine:wise", **fields: Any) -> Recipe:

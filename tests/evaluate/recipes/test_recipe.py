@@ -102,6 +102,7 @@ def test_of_a_teacher_the_digest_names_all_but_its_place() -> None:
         ("shift", -1),
         ("shift", 0.5),
         ("weight_decay", float("nan")),
+        ("momentum", 1.0),
         ("warm_up", 1.1),
         ("label_smoothing", -0.1),
         ("learning_rate", 0),
