@@ -324,7 +324,8 @@ class Evaluation:
         if self.spread is None:
             return ""
         facts = facts_of(self.scored_by)
-        return f"±{in_unit_of_labels(self.spread) if facts.is_error else f'{self.spread:.2%}'}"
+        shown = in_unit_of_labels(self.spread) if facts.is_error else facts.value(self.spread)
+        return f"±{shown}"
 
     @property
     def spread(self) -> float | None:

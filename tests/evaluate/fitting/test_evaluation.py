@@ -30,6 +30,14 @@ def test_json_gives_back_what_it_was_made_of(evaluation: Evaluation) -> None:
     assert "\n" not in text
 
 
+@pytest.mark.parametrize(
+    ("by", "shown"),
+    [("accuracy", "±14.14%"), ("lab:f", "±0.1414"), ("cross_entropy", "±0.1414")],
+)
+def test_the_spread_has_the_unit_of_the_score(by: str, shown: str) -> None:
+    assert Evaluation(0.5, scored_by=by, scores=(0.2, 0.4)).describe_spread() == shown
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"history": [1]}', '{"history": []}'])
 def test_what_is_no_evaluation_is_refused(text: str) -> None:
     with pytest.raises(EvaluationError, match="not a stored evaluation"):
