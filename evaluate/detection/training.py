@@ -23,9 +23,11 @@ from nas_sv2.evaluate.detection.anchors import AnchorFit, anchor_fit
 from nas_sv2.evaluate.detection.detector import Detector, build_detector
 from nas_sv2.evaluate.detection.scenes import SceneBatches, SceneData, as_targets
 from nas_sv2.evaluate.detection.score import DetectionScore, score
+from nas_sv2.evaluate.detection.ssdlite import EXTRA
 from nas_sv2.evaluate.fitting.checkpoint import Checkpoint
 from nas_sv2.evaluate.fitting.course import Course, PassRecord, Progress, Step
 from nas_sv2.evaluate.fitting.determinism import cpu_threads, stream
+from nas_sv2.evaluate.fitting.evaluator import ONE_PIXEL
 from nas_sv2.evaluate.fitting.learners import make_optimiser
 from nas_sv2.evaluate.fitting.start import Start
 from nas_sv2.evaluate.recipes.files import (
@@ -106,6 +108,18 @@ def check_batch(recipe: Recipe, data: SceneData) -> None:
     if images < recipe.batch:
         allowed = f"must be at most {images}, the number of training images"
         raise ConfigError("recipe.batch", recipe.batch, allowed)
+
+
+def check_norms(recipe: Recipe, detector: Detector) -> None:
+    """Refuse steps of one image if a batch norm then has one number a channel.
+
+    Raises:
+        ConfigError: The recipe has such steps.
+    """
+    last = detector.trunk.tail.output
+    halved = 2 ** len(EXTRA) if detector.head == "ssdlite" else 1
+    if recipe.batch == 1 and max(last.height, last.width) <= halved:
+        raise ConfigError("recipe.batch", 1, ONE_PIXEL)
 
 
 def place_of(device: str, threads: int) -> str:
@@ -225,6 +239,7 @@ class DetectorRun:
             StoreError: The folder holds another training, or cannot be read or written.
         """
         check_batch(self.recipe, self.data)
+        check_norms(self.recipe, self.detector)
         detector = self.detector
         with cpu_threads(self.threads):
             module = self._started().to(self.device)

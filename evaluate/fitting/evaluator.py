@@ -18,6 +18,8 @@ from nas_sv2.evaluate.recipes.scores import IMAGES, LabelKind
 from nas_sv2.resolution import Resolution
 from nas_sv2.space.choices.levels import open_space
 from nas_sv2.space.choices.search_space import SearchSpace
+from nas_sv2.space.graph.operators import Conv, Norm
+from nas_sv2.space.networks.lowering import Classifier, lower
 from nas_sv2.space.units.architecture import Architecture, scale_width
 
 if TYPE_CHECKING:  # imports torch
@@ -25,6 +27,9 @@ if TYPE_CHECKING:  # imports torch
 
 Stops = Callable[[Sequence[Epoch]], str | None]
 """Called after each pass but the last, with the passes so far; gives a reason to end, or None."""
+ONE_PIXEL = (
+    "must be 2 or more for each process: a batch norm of this network has a map of one pixel"
+)
 
 
 class Evaluator(Protocol):
@@ -239,6 +244,29 @@ def trained_form(
         stem_stride=architecture.stem_stride if stride is None else stride,
         stem_pool=architecture.stem_pool if pool is None else pool,
     )
+
+
+def check_batch(recipe: Recipe, network: Classifier, processes: int = 1) -> None:
+    """Refuse steps of one image if a batch norm then has one number a channel.
+
+    Args:
+        recipe: The recipe.
+        network: The form that is trained, at the resolution of its training.
+        processes: Number of processes that share a step.
+
+    Raises:
+        ConfigError: If the recipe has such steps; names the field.
+    """
+    for name in ("batch", "images_per_epoch", "train_images"):
+        images = getattr(recipe, name)
+        if images is None or images // processes != 1:
+            continue
+        for op in lower(network).ops:
+            has_norm = (
+                op.kind.batch_norm if isinstance(op.kind, Conv) else isinstance(op.kind, Norm)
+            )
+            if has_norm and op.output.area == 1:
+                raise ConfigError(f"recipe.{name}", images, ONE_PIXEL)
 
 
 def check_class_weights(recipe: Recipe, kind: LabelKind) -> None:

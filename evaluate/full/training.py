@@ -22,7 +22,7 @@ from nas_sv2.evaluate.fitting.batches import Batches, Mixed, Supply
 from nas_sv2.evaluate.fitting.checkpoint import Checkpoint
 from nas_sv2.evaluate.fitting.course import Course, Learner, Progress
 from nas_sv2.evaluate.fitting.determinism import cpu_threads, stream
-from nas_sv2.evaluate.fitting.evaluator import check_class_weights, trained_form
+from nas_sv2.evaluate.fitting.evaluator import check_batch, check_class_weights, trained_form
 from nas_sv2.evaluate.fitting.int8_form import validate_int8
 from nas_sv2.evaluate.fitting.label_scale import LabelScale
 from nas_sv2.evaluate.fitting.learners import Average, AveragingLearner, NetworkLearner
@@ -99,6 +99,10 @@ class FullRun:
         if size != self.data.resolution:
             raise ConfigError("data resolution", self.data.resolution, f"must be {size} pixels")
         adapted = self.adapt(network)
+        if not self.qat:  # whose norms are folded
+            seen = self.train_resolution or self.data.resolution
+            at_training = dataclasses.replace(adapted, resolution=seen)
+            check_batch(self.recipe, at_training, self.processes.count)
         check_class_weights(self.recipe, self.data.kind)
         try_score(self.recipe.score, self.subset.val.labels, self.subset.classes)
         self._tell_counts()

@@ -25,6 +25,7 @@ from nas_sv2.evaluate.fitting.evaluator import (
     EvaluatorChoice,
     Setting,
     Stops,
+    check_batch,
     check_class_weights,
     check_trainable,
     trained_form,
@@ -85,12 +86,15 @@ class ProxyTraining:
         """The form that is trained: input and classes of the data, stem and widths of the recipe.
 
         Raises:
-            ConfigError: If the total stride exceeds the side of the images.
+            ConfigError: If the total stride exceeds the side of the images, or a step of one image
+                leaves a batch norm one number.
         """
         data = self.data
-        return trained_form(
+        adapted = trained_form(
             architecture, self.recipe, data.resolution, data.channels, data.classes
         )
+        check_batch(self.recipe, adapted)
+        return adapted
 
     def train(self, architecture: Architecture, stops: Stops | None = None) -> Trained:
         """Train `architecture` from fresh weights and validate it, once for each seed.

@@ -3,6 +3,7 @@
 import dataclasses
 import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from nas_sv2.evaluate.detection.training import (
     CHECKPOINT,
     DetectorRun,
     TrainedDetector,
+    check_norms,
     open_detector_recipe,
 )
 from nas_sv2.evaluate.fitting.start import Start
@@ -117,6 +119,15 @@ def test_another_training_in_the_folder_is_not_resumed(run_of: Run) -> None:
         run_of("out", seed=1).train()
     run.finish()
     assert not (run.out / CHECKPOINT).exists()
+
+
+@pytest.mark.parametrize(("side", "refused"), [(512, True), (544, False)])
+def test_a_step_of_one_image_needs_maps_of_more_than_one_pixel(side: int, refused: bool) -> None:
+    recipe = dataclasses.replace(killed.SHORT, batch=1)
+    detector = dataclasses.replace(killed.detector("ssdlite"), height=side)
+    line = r"recipe\.batch must be 2 or more .*got 1"
+    with pytest.raises(ConfigError, match=line) if refused else nullcontext():
+        check_norms(recipe, detector)
 
 
 def test_fewer_images_than_a_batch_are_refused(run_of: Run) -> None:

@@ -1,6 +1,7 @@
 import dataclasses
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,6 +53,20 @@ def test_in_int8_the_same_training_is_compared_by_another_form(
     assert int8.evaluation.history == plain.evaluation.history
     assert Evaluation.from_json(int8.evaluation.to_json()) == int8.evaluation
     assert "in int8 (float32 " in int8.evaluation.describe_figure()
+
+
+@pytest.mark.parametrize("field", ["batch", "images_per_epoch", "train_images"])
+def test_a_step_of_one_image_is_refused_where_a_map_has_one_pixel(
+    blobs: ImageData, tiny: Architecture, field: str
+) -> None:
+    changes: dict[str, Any] = {field: 1}
+    single, shallow = (
+        dataclasses.replace(SHORT, **changes),
+        dataclasses.replace(tiny, stages=tiny.stages[:2]),
+    )
+    with pytest.raises(ConfigError, match=rf"recipe\.{field} must be 2 or more .*; got 1"):
+        one_thread(single, blobs).adapt(tiny)
+    one_thread(single, blobs).adapt(shallow)
 
 
 def test_global_seed_and_threads_are_left_alone(blobs: ImageData, tiny: Architecture) -> None:
