@@ -17,18 +17,19 @@ import typer
 
 from nas_sv2.commands import data, db, device, network, recipe, search, study, supernet
 from nas_sv2.commands.options import OPENED
-from nas_sv2.errors import ConfigError, NasError, OutputError, was_interrupted
+from nas_sv2.errors import INTERRUPTED, ConfigError, NasError, OutputError, was_interrupted
 from nas_sv2.folders import expanded
 from nas_sv2.show.terminal import open_streams, say
 from nas_sv2.version import __version__
 
-INTERRUPTED = 130
 FULL_COLLECTION_AFTER = 100
 """Collections of the younger objects before one of all objects; 10 by Python's default.
 
 The imports of a search make 260,000 objects and no garbage, in 51 collections of the younger ones.
 The four collections of all objects between them took an eighth to a fifth of the time.
 """
+LISTS = {"--affinity", "--form", "--freeze", "--target"}
+"""Options whose value is several names with commas between them."""
 _UNDECODED = re.compile("[\udc80-\udcff]")
 """Bytes of an argument or a file name that are no text in the system's encoding."""
 
@@ -63,6 +64,7 @@ def _run(words: Sequence[str]) -> int:
     usage_error: Any = typer.BadParameter.__base__  # typer has moved the class between releases
     try:
         _refuse_empty(words)
+        _refuse_repeated(words)
         code = _tree()(_with_home(words), standalone_mode=False)
         sys.stdout.flush()
     except NasError as error:
@@ -100,6 +102,28 @@ def _refuse_empty(words: Sequence[str]) -> None:
             raise ConfigError(
                 option.opts[0], "", f"must not be empty: {option.help.removesuffix('.')}"
             )
+
+
+def _refuse_repeated(words: Sequence[str]) -> None:
+    """Refuse a second list of names: the parser would drop the first.
+
+    Of other options the last value counts, as in most programs.
+    """
+    options = {name: each for each in _command_in(words).params for name in each.opts}
+    given: dict[str, str] = {}
+    rest = iter(words)
+    for word in rest:
+        if word == "--":
+            return
+        name, equals, value = word.partition("=")
+        option = options.get(name)
+        if option is None or getattr(option, "is_flag", True):
+            continue
+        value = value if equals else next(rest, "")
+        if option.name in given and option.opts[0] in LISTS:
+            allowed = f"must be given once, as {given[option.name]},{value}"
+            raise ConfigError(option.opts[0], value, allowed)
+        given[option.name] = value
 
 
 def _with_home(words: Sequence[str]) -> list[str]:

@@ -23,6 +23,9 @@ from collections.abc import Mapping
 
 from nas_sv2.passwords import masked
 
+INTERRUPTED = 130
+"""What the command line exits with after Ctrl-C, as shells do: 128 and the number of SIGINT."""
+
 _SHORT = reprlib.Repr()  # a file of megabytes stays one line
 _SHORT.maxstring = _SHORT.maxother = 300
 

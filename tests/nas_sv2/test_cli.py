@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 from scripted_study import ScriptedStudy
 
+from nas_sv2.__main__ import main
 from nas_sv2.search.walk import feasibility
 from nas_sv2.space.families.published import STRUCTURES, published_network
 from nas_sv2.space.units.documents import architecture_to_yaml
@@ -222,3 +224,19 @@ def test_cost_knows_the_networks_of_every_family(run: Run) -> None:
         assert data["digest"] == published_network(name).digest
         assert data["flops"] > 0
         assert data["guidelines"].keys() == {"G1", "G2", "G3", "G4"}
+
+
+def test_an_interrupt_during_the_first_imports_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was a traceback: the command line was not there yet to catch it."""
+
+    class Interrupting:
+        @staticmethod
+        def find_spec(name: str, *_: object) -> None:
+            if name == "nas_sv2.cli":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "nas_sv2.cli", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Interrupting, *sys.meta_path])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130

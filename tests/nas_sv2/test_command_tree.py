@@ -218,3 +218,37 @@ def test_no_option_takes_an_empty_text(
         code, out, err = command_line(*path.split(), "")
         assert (code, err) == (2, "nas-sv2: an argument must not be empty; got ''\n"), path
     assert not list(tmp_path.iterdir())
+
+
+def test_a_second_list_is_refused_and_not_taken_alone(
+    command_line: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    """`--form onnx --form tflite` exported the second alone, `--target` timed the second alone."""
+    lists = {"--affinity", "--form", "--freeze", "--target"}
+    refused = set()
+    for path in LEAVES:
+        for option in EVERY[path].params:
+            name, short = option.opts[0], option.opts[-1]
+            if name not in lists:
+                continue
+            for second in ([short, "b"], [f"{name}=b"]):
+                code, out, err = command_line(*path.split(), name, "a", *second)
+                assert err == f"nas-sv2: {name} must be given once, as a,b; got 'b'\n"
+                assert (code, out) == (2, "")
+                refused.add(name)
+    assert refused == lists
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--study --target --target arm --trials 0",
+        "--target arm -- --target cpu",
+        "--seed 1 --seed 2",
+    ],
+)
+def test_a_value_that_is_no_second_list_is_taken(
+    command_line: Callable[..., tuple[int, str, str]], words: str
+) -> None:
+    assert "must be given once" not in command_line("search", *words.split())[2]
