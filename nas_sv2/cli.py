@@ -107,7 +107,7 @@ def _refuse_empty(words: Sequence[str]) -> None:
 def _refuse_repeated(words: Sequence[str]) -> None:
     """Refuse a second list of names: the parser would drop the first.
 
-    Of other options the last value counts, as in most programs.
+    The last value of any other option counts, as in most programs.
     """
     options = {name: each for each in _command_in(words).params for name in each.opts}
     given: dict[str, str] = {}
