@@ -180,6 +180,10 @@ def test_what_a_detector_does_not_have_is_refused_in_a_line(
     assert not Path("nas-sv2.db").exists()
 
 
-def test_an_emulated_core_is_refused_by_the_name_of_an_operator(run: Run) -> None:
-    code, _, err = run("--target", "arm", "--trials", "1")
+@pytest.mark.usefixtures("run")
+def test_an_emulated_core_is_refused_by_the_name_of_an_operator(command_line: Run) -> None:
+    asked = ("--task", "detection", "--input", "64x96x3", "--space", "small.yaml")
+    code, _, err = command_line(
+        "search", "--target", "arm", *asked, "--recipe", "short.yaml", "--trials", "1"
+    )
     assert (code, err.count("\n")) == (2, 1) and "NonMaxSuppression" in err

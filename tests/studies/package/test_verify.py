@@ -64,7 +64,7 @@ def test_a_model_of_full_size_is_its_architecture(name: str) -> None:
     model = shuffle_free_onnx(graph, random_weights(graph, seed=0))
     ((checked, made),) = timing_checks(network, network, {TIMING: model})
     assert checked == TIMING and made.holds, made
-    wider = dataclasses.replace(network, head=100 * network.head)
+    wider = dataclasses.replace(network, head=64 * network.head)
     ((_, refused),) = timing_checks(wider, wider, {TIMING: model})
     assert not refused.holds and "too small" in refused.found
 
@@ -488,9 +488,9 @@ def test_an_architecture_beyond_its_files_is_found_and_not_built(
 ) -> None:
     found = load_package(package).architecture
     assert isinstance(found, Architecture)
-    deep = dataclasses.replace(found.stages[-1], depth=10**9)
+    deep = dataclasses.replace(found.stages[-1], depth=1000)
     for other in (
-        dataclasses.replace(found, head=10**12),
+        dataclasses.replace(found, head=65_536),
         dataclasses.replace(found, stages=(*found.stages[:-1], deep)),
         dataclasses.replace(reference("shufflenet_v2_x0_5"), resolution=64),
     ):
