@@ -61,6 +61,17 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)  # the other end of a pipe may never come
 
 
+def bytes_below(path: Path) -> int:
+    """Return the size of a file or of those in a folder; one that goes meanwhile counts 0."""
+    below = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
+    size = 0
+    for file in (path, *below):
+        with suppress(OSError):
+            status = os.stat(file)
+            size += status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return size
+
+
 def write_whole(
     path: Path, content: bytes | Callable[[Any], object], *, sync: bool = False
 ) -> None:
@@ -77,7 +88,7 @@ def write_whole(
     Raises:
         OSError: It cannot be written; nothing is left of it.
     """
-    path = path.resolve()
+    path = Path(os.path.realpath(path))
     if _is_stream(path):
         with open(path, "wb") as file:
             file.write(content) if isinstance(content, bytes) else content(file)
@@ -89,7 +100,7 @@ def write_whole(
             if sync:
                 file.flush()
                 os.fsync(file.fileno())
-        if path.exists():
+        if os.path.exists(path):
             begun.chmod(path.stat().st_mode)
         os.replace(begun, path)
     finally:
@@ -139,12 +150,24 @@ def checked_out(path: Path, field: str = "out", endings: Sequence[str] = ()) -> 
     except (OSError, ValueError) as error:  # a name that is too long or holds a NUL
         said = getattr(error, "strerror", None) or str(error)
         raise ConfigError(field, str(path), f"must name a valid file ({said})") from None
-    if path.is_dir() or not path.absolute().parent.is_dir():
+    if os.path.isdir(path) or not os.path.isdir(path.absolute().parent):
         raise ConfigError(field, str(path), "must name a file in a folder that exists")
     if not _is_stream(path):
-        check_writable(field, path, path.resolve().parent)
+        check_writable(field, path, Path(os.path.realpath(path)).parent)
     elif not os.access(path, os.W_OK):
         raise ConfigError(field, str(path), "must name a file that can be written to")
+    return path
+
+
+def new_file(path: Path) -> Path:
+    """Return the path of a file to write that is not there yet; call it before minutes of work.
+
+    Raises:
+        ConfigError: It is there, or `checked_out` refuses it.
+    """
+    path = checked_out(path)
+    if os.path.lexists(path):
+        raise ConfigError("out", str(path), "must name a file that does not exist yet")
     return path
 
 
@@ -191,7 +214,7 @@ def making_folder(path: Path) -> Iterator[Path]:
         StoreError: The disk is full or broken.
     """
     path = expanded("out", path)
-    new = [each for each in (path, *path.parents) if not each.exists()]
+    new = [each for each in (path, *path.parents) if not os.path.exists(each)]
     try:
         yield made_folder(path)
     except BaseException:
@@ -203,7 +226,7 @@ def making_folder(path: Path) -> Iterator[Path]:
 
 def _is_stream(path: Path) -> bool:
     """Return whether the path is a pipe or a device, which cannot be replaced."""
-    return path.exists() and not path.is_file()
+    return os.path.exists(path) and not os.path.isfile(path)
 
 
 def _unwritable(path: Path, error: OSError, field: str = "out") -> NasError:

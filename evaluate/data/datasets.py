@@ -148,7 +148,7 @@ def open_published(spec: str, name: str, where: str, resolution: Resolution | No
         EvaluationError: If the set is missing and cannot be downloaded, or a file is damaged.
     """
     folder = Path(os.path.expanduser(where)) if where else None
-    if folder is not None and not folder.is_dir():
+    if folder is not None and not os.path.isdir(folder):
         raise ConfigError(
             "data", spec, f"must be a folder with the files of {name}; {folder} is not one"
         )
@@ -189,7 +189,7 @@ def _read_fashion(
 
 def _either(spec: str, folder: Path, name: str) -> Path:
     for file in (folder / f"{name}.gz", folder / name):
-        if file.is_file():
+        if os.path.isfile(file):
             return file
     raise ConfigError("data", spec, f"must be a folder with {name}.gz or {name}")
 
@@ -225,8 +225,8 @@ def _read_torchvision(
         "cifar10": datasets.CIFAR10,
         "cifar100": datasets.CIFAR100,
     }
-    root = folder or _cache()
     try:
+        root = folder or _cache()
         sets = [kinds[name](root, train=train, download=folder is None) for train in (True, False)]
     except (OSError, RuntimeError, ValueError) as error:  # URLError is an OSError
         reason = " ".join(str(error).split())

@@ -44,7 +44,7 @@ from nas_sv2.evaluate.data.decoding import DECODING
 from nas_sv2.evaluate.data.image_data import Part, content_key
 from nas_sv2.evaluate.data.image_listing import Listing
 from nas_sv2.evaluate.data.split import LEFT_OUT, PARTS, contradictions, placed
-from nas_sv2.files import write_whole
+from nas_sv2.files import bytes_below, write_whole
 from nas_sv2.resolution import Resolution, height_and_width, in_pixels, read_resolution
 
 FORMAT = 3  # version of the cache's files and of its split
@@ -146,7 +146,7 @@ class ImageCache:
     @property
     def bytes_on_disk(self) -> int:
         """Size of the cache's files, in bytes."""
-        return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
+        return bytes_below(self.folder)
 
     @property
     def root(self) -> str | None:
@@ -241,11 +241,15 @@ class ImageCache:
         """Remove the cache and return its size in bytes.
 
         Raises:
-            EvaluationError: If another process is preparing the cache.
+            EvaluationError: If another process is preparing the cache, or a file stays.
         """
         with self._hold(None, wait=False):
             size = self.bytes_on_disk
-            shutil.rmtree(self.folder)
+            try:
+                shutil.rmtree(self.folder)
+            except OSError as error:
+                said = f"{error.filename} cannot be removed: {error.strerror}"
+                raise EvaluationError(said) from error
         return size
 
     def _decoded(
@@ -398,9 +402,18 @@ _ELSEWHERE = "make room, name another disk in XDG_CACHE_HOME, or ask for smaller
 
 
 def all_caches() -> list[ImageCache]:
-    """List every cache of this user, finished or not."""
+    """List every cache of this user, finished or not.
+
+    Raises:
+        EvaluationError: If their folder cannot be read.
+    """
     root = cache_root()
-    return [ImageCache(each) for each in sorted(root.iterdir())] if root.is_dir() else []
+    try:
+        return [ImageCache(each) for each in sorted(root.iterdir())]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise EvaluationError(f"{root} cannot be read: {error.strerror}") from error
 
 
 def bytes_needed(files: int, resolution: Resolution) -> int:

@@ -160,12 +160,14 @@ def list_images(spec: str, numbers: bool = False) -> Listing:
         ConfigError: If the folder or file is missing or cannot be read, or is not understood.
     """
     layout, fit, where = read_spec(spec)
-    root = Path(os.path.expanduser(where))
+    root = Path(os.path.realpath(os.path.expanduser(where)))
     if layout == "csv":
-        return _of_table(spec, fit, read_table(spec, root.resolve(), numbers))
-    if not where or not root.is_dir():
-        raise ConfigError("data", spec, f"must be {layout}:PATH of a folder that exists")
-    tree = walk(spec, root.resolve())
+        return _of_table(spec, fit, read_table(spec, root, numbers))
+    if not where or not os.path.isdir(root):
+        raise ConfigError(
+            "data", spec, f"must be {layout}:PATH of a folder that exists and can be reached"
+        )
+    tree = walk(spec, root)
     found = understand(spec, tree)
     if layout == "imagenet":
         found = _as_published(spec, found)

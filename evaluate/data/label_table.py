@@ -171,7 +171,7 @@ class _Reader:
                 return delimiter, columns, True
         for delimiter in DELIMITERS:
             cells = self.cells(first, delimiter)
-            if len(cells) in (2, 3) and self.place(cells[0]).is_file():
+            if len(cells) in (2, 3) and os.path.isfile(self.place(cells[0])):
                 kinds = KINDS[: len(cells)]
                 self.notes.append(f"the table has no header; its columns are {', '.join(kinds)}")
                 return delimiter, {kind: at for at, kind in enumerate(kinds)}, False
@@ -289,7 +289,7 @@ class _Reader:
         if SPLIT in cells and part is None:
             found = f"line {line} says {cells[SPLIT]!r}"
             raise self.refuse(f"must have train, val or test as the split of each row; {found}")
-        if "\\" in name and not self.place(name).exists():
+        if "\\" in name and not os.path.exists(self.place(name)):
             name = name.replace("\\", "/")  # of Windows
         return LabelRow(line, os.path.normpath(name), self.label(line, cells[LABEL]), part)
 
@@ -370,7 +370,7 @@ class _Reader:
         names = {row.name for row in table.rows}
         for folder in sorted({os.path.dirname(name) for name in names}):
             place = self.place(folder)
-            for file in sorted(os.listdir(place)) if place.is_dir() else []:
+            for file in sorted(os.listdir(place)) if os.path.isdir(place) else []:
                 path = os.path.join(folder, file)
                 if os.path.splitext(file)[1].lower() in ENDINGS and path not in names:
                     table.left_out[UNNAMED].append(path)

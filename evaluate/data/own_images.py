@@ -294,8 +294,10 @@ class ArrayFile:
     """
 
     def __init__(self, spec: str, file: Path | None) -> None:
-        if file is None or not file.is_file():
-            raise ConfigError("data", spec, "must be npz:FILE of a file that exists")
+        if file is None or not os.path.isfile(file):
+            raise ConfigError(
+                "data", spec, "must be npz:FILE of a file that exists and can be reached"
+            )
         self.spec = spec
         self.notes: list[str] = []
         name = "the file"

@@ -11,6 +11,7 @@ Images are decoded when a batch needs them. Everything else is checked when the 
 """
 
 import hashlib
+import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -103,17 +104,18 @@ def open_coco(spec: str, path: Path) -> SceneData:
 
 
 def _only(spec: str, path: Path, part: str) -> Path:
+    if not os.path.isdir(path):
+        raise ConfigError("data", spec, f"{LAYOUT}; there is no such folder")
     found = sorted(path.glob(f"annotations/instances_{part}*.json"))
     if len(found) != 1:
-        count = f"there are {len(found)} of {part}" if path.is_dir() else "there is no such folder"
-        raise ConfigError("data", spec, f"{LAYOUT}; {count}")
+        raise ConfigError("data", spec, f"{LAYOUT}; there are {len(found)} of {part}")
     return found[0]
 
 
 def _folder(path: Path, file: Path) -> Path:
     name = file.stem.removeprefix("instances_")
     for folder in (path / name, path / "images" / name):
-        if folder.is_dir():
+        if os.path.isdir(folder):
             return folder
     raise ConfigError(
         "data", str(path), f"must have the images of {file.name} in {name}/ or images/{name}/"
@@ -203,7 +205,7 @@ def _shorter_side(one: Annotation, image: ImageEntry) -> float:
 
 def _image_file(file: Path, folder: Path, one: ImageEntry) -> Path:
     place = folder / one.file_name
-    if not place.resolve().is_relative_to(folder.resolve()) or not place.is_file():
+    if not os.path.isfile(place) or not place.resolve().is_relative_to(folder.resolve()):
         allowed = f"must be an image in {folder}"
         raise ConfigError(f"{file}: file_name of image {one.id}", one.file_name, allowed)
     return place

@@ -8,6 +8,7 @@ was kept, so a training that is resumed comes to the same bits.
 
 import hashlib
 import math
+import os
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -228,7 +229,7 @@ def open_teacher(
             allowed = "must have the same weights at each call: load them, or set a seed"
         raise ConfigError("teacher", teacher.model, allowed)
     path, taken = Path(teacher.model), _normalise(teacher, student, data.channels)
-    if path.is_dir():
+    if os.path.isdir(path):
         return _of_folder(path, teacher, device)
     if path.suffix.lower() == ENDING:
         return _of_onnx(path, teacher, taken, threads)
@@ -249,7 +250,7 @@ def _normalise(teacher: Teacher, student: Normalise, channels: int) -> Normalise
 def _of_folder(folder: Path, teacher: Teacher, device: str) -> OpenTeacher:
     """The network of a folder that `export` or `network train` wrote."""
     plain, trained, weights, card = (folder / name for name in FOLDER_FILES)
-    described = trained if trained.exists() else plain
+    described = trained if os.path.exists(trained) else plain
     try:
         facts = parse_json(read_bounded(card, MOST_WEIGHT_BYTES))
         taken, names, kind = facts["input"], facts["class_names"], kind_in(facts)

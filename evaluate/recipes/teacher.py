@@ -5,6 +5,7 @@ never taken for each other. The path is not: a teacher that was moved is the sam
 """
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -64,10 +65,10 @@ def content_digest(model: str) -> str:
         ConfigError: There is no such teacher.
     """
     path = Path(model)
-    if path.is_dir():
+    if os.path.isdir(path):
         content = b"".join(_content(path / name) for name in FOLDER_FILES[2:])
         described = path / FOLDER_FILES[1]
-        content += _content(described if described.exists() else path / FOLDER_FILES[0])
+        content += _content(described if os.path.exists(described) else path / FOLDER_FILES[0])
     elif path.suffix.lower() == ENDING:
         content = _content(path)
     elif is_plug_in(model):

@@ -12,6 +12,7 @@ gets the same evaluation.
 import dataclasses
 import hashlib
 import json
+import os
 import platform
 import time
 from collections.abc import Mapping
@@ -135,7 +136,7 @@ def check_unfinished(out: Path) -> None:
     Raises:
         ConfigError: If it does.
     """
-    if (out / FACTS).exists():
+    if os.path.exists(out / FACTS):
         raise ConfigError("out", str(out), "must name a folder without a trained supernet")
 
 
@@ -183,7 +184,7 @@ def open_supernet(folder: Path) -> SavedSupernet:
         ConfigError: If there is none, or its facts cannot be read.
     """
     file = folder / FACTS
-    if not file.is_file():
+    if not os.path.isfile(file):
         allowed = "must be a folder that nas-sv2 supernet train wrote"
         raise ConfigError("supernet", str(folder), allowed)
     facts = read_document(file)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.files import checked_out, open_regular, write_out
+from nas_sv2.files import new_file, open_regular, write_out
 from nas_sv2.latency.measurements.fingerprint import differing
 from nas_sv2.latency.measurements.measurement import READ_SCHEMAS, SCHEMA, Interval, Measurement
 from nas_sv2.latency.measurements.measurement_check import read_measurement
@@ -64,9 +64,7 @@ def write_file(lines: Iterable[str], file: Path) -> None:
         ConfigError: The file exists or cannot be written.
         StoreError: The disk is full or broken.
     """
-    if checked_out(file).exists():
-        raise ConfigError("out", str(file), "must name a file that does not exist yet")
-    write_out(file, lambda out: out.writelines(f"{line}\n".encode() for line in lines))
+    write_out(new_file(file), lambda out: out.writelines(f"{line}\n".encode() for line in lines))
 
 
 def check_file(file: Path) -> None:

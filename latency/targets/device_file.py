@@ -7,6 +7,7 @@ precedence. The files hold addresses and commands, but no secrets: ssh keeps tho
 
 import contextlib
 import dataclasses
+import os
 import re
 import shlex
 from collections.abc import Mapping
@@ -212,7 +213,7 @@ def add_device(
             )
         entry = _device(name, table, file)
         for key in FILES & table.keys():
-            if not Path(table[key]).is_file():
+            if not os.path.isfile(table[key]):
                 raise ConfigError(key, table[key], "must name a file that is there")
         devices[name] = table
         _write(file, tomlkit.dumps(document))

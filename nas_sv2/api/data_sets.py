@@ -2,7 +2,6 @@
 
 import os
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from nas_sv2.api.arguments import Notify, Progress, ignore
@@ -101,7 +100,7 @@ def _root_of(data: str) -> str:
             data,
             "must be imagefolder:PATH, imagenet:PATH or csv:FILE; nothing else is kept",
         )
-    return str(Path(os.path.expanduser(where)).resolve())
+    return os.path.realpath(os.path.expanduser(where))
 
 
 def _facts(data: ImageData) -> dict[str, Any]:

@@ -102,10 +102,10 @@ def train_detector(
     form = Detector(named.network, plan.head, plan.height, plan.width, classes=1)
     trunk = form.trunk  # refuses a size before the data are opened
     start = _start_of(plan.weights, named.network, trunk.graph, db)
-    data = open_scenes(plan.data)
-    for note in data.notes:
-        notify(note)
     with making_folder(folder) as out:
+        data = open_scenes(plan.data)
+        for note in data.notes:
+            notify(note)
         run = DetectorRun(
             replace(form, classes=len(data.categories)),
             data,

@@ -12,7 +12,7 @@ from nas_sv2.api.arguments import Notify, Progress, database_of, ignore
 from nas_sv2.database import DEFAULT_STORAGE
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, StoreError
-from nas_sv2.files import making_folder, read_bounded
+from nas_sv2.files import making_folder, new_file, read_bounded
 from nas_sv2.latency.calibration.grid import RESOLUTIONS
 from nas_sv2.latency.calibration.table_file import calibrate as make_table
 from nas_sv2.latency.calibration.table_file import save_refit
@@ -202,7 +202,7 @@ def calibrate(
     if chosen == "litert" and resolutions:
         raise ConfigError("resolution", resolutions[0], "must be left out: LiteRT needs none")
     wanted = _precisions(precisions or (PRECISIONS if chosen == "onnxruntime" else ("fp32",)))
-    sides, file = resolutions or RESOLUTIONS, _new_file(file)
+    sides, file = resolutions or RESOLUTIONS, new_file(file)
     try:
         return make_table(core, folder, file, progress, wanted, sides, chosen)
     except OSError as error:
@@ -236,7 +236,7 @@ def refit(
         ConfigError: The device is not such a core, or the file exists.
         NasError: The device failed, or the file cannot be written.
     """
-    core, file = core_named(core).name, _new_file(file)
+    core, file = core_named(core).name, new_file(file)
     store = MeasurementStore(database_of(storage))
     with closing(TargetBook.read().open(name, store=store, notify=notify)) as target:
         device = device_of(target, "name")
@@ -290,7 +290,7 @@ def refit_to_figures(
         ConfigError: The file has other columns, an unknown network, or fewer than two rows.
         NasError: The table lacks a kernel of a network, or the new one cannot be written.
     """
-    core, file = core_named(core).name, _new_file(file)
+    core, file = core_named(core).name, new_file(file)
     (chosen,) = _precisions([precision])
     kernels_of = runtime_named(runtime)
     target = EmulatedArm.open(core, chosen, file=table, runtime=kernels_of)
@@ -377,10 +377,3 @@ def _precisions(names: Sequence[str]) -> list[ArmPrecision]:
         if name not in PRECISIONS:
             raise ConfigError("precision", name, "must be one of " + ", ".join(PRECISIONS))
     return [known for known in PRECISIONS if known in names]
-
-
-def _new_file(file: Path) -> Path:
-    """Refuse a file now, and not after half an hour, if it exists or its folder does not."""
-    if file.exists() or not file.absolute().parent.is_dir():
-        raise ConfigError("out", str(file), "must name a new file in a folder that exists")
-    return file

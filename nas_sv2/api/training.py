@@ -275,8 +275,8 @@ def train_supernet(
     check_supernet_recipe(chosen)
     limits = supernet_guidelines(guidelines, named)
     check_unfinished_supernet(folder)
-    opened = _open_images(plan, chosen.resolution, notify, numbers=chosen.numbers)
     with making_folder(folder) as out:
+        opened = _open_images(plan, chosen.resolution, notify, numbers=chosen.numbers)
         training = SupernetTraining(
             named,
             chosen,

@@ -5,6 +5,7 @@ another space or other targets. Its networks take the input, the classes and the
 space. Those that then lie outside it are not asked.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ def _point(start: Start, space: SearchSpace) -> Architecture:
 
 
 def _file(path: Path) -> Path:
-    return path / PACKAGED if path.is_dir() else path
+    return path / PACKAGED if os.path.isdir(path) else path
 
 
 def _missing(network: Architecture, space: SearchSpace) -> str:

@@ -8,6 +8,7 @@ Nothing is downloaded: the files are those that torchvision keeps in torch's fol
 
 import hashlib
 import io
+import os
 import pickle
 import re
 from collections.abc import Mapping
@@ -132,7 +133,7 @@ def published_state(name: str) -> dict[str, Array]:
         allowed = "must name a model or weights of torchvision, as torchvision:shufflenet_v2_x1_0"
         raise ConfigError("weights", word, allowed) from None
     file = Path(get_dir(), "checkpoints", Path(urlsplit(found.url).path).name)
-    if not file.is_file():
+    if not os.path.isfile(file):
         allowed = (
             f"must have been downloaded: {file.name} is not in {file.parent}; see {found.url}"
         )

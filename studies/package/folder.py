@@ -51,7 +51,7 @@ def check_unfinished(out: Path) -> None:
     Raises:
         ConfigError: If a training has finished there.
     """
-    if (out / SUMS).exists():
+    if os.path.exists(out / SUMS):
         raise ConfigError("out", str(out), "must name a folder without a finished training")
 
 

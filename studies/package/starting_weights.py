@@ -1,5 +1,6 @@
 """Weights to start a training from, found by the user's words for them."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,7 @@ def find_starting_weights(text: str, network: Classifier, db: "Database") -> Wei
     if kind == KIND and name:
         return published_state(name)
     path = Path(text)
-    if path.is_dir():
+    if os.path.isdir(path):
         return _of_folder(path, network)
     if path.suffix in STATE_ENDINGS:
         return read_state(path)
@@ -53,9 +54,9 @@ def find_starting_weights(text: str, network: Classifier, db: "Database") -> Wei
 
 
 def _of_folder(folder: Path, network: Classifier) -> Weights:
-    if (folder / SUMS).exists():
+    if os.path.exists(folder / SUMS):
         return load_package(folder).weights
-    if not (folder / FACTS).exists():
+    if not os.path.exists(folder / FACTS):
         allowed = f"must be a folder with {SUMS} of an exported network, or {FACTS} of a supernet"
         raise ConfigError("weights", str(folder), allowed)
     if not isinstance(network, Architecture):

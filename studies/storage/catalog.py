@@ -1,5 +1,6 @@
 """List the studies of a database, and delete studies with all their data."""
 
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -180,7 +181,7 @@ def delete_study(db: Database, name: str) -> Deleted:
         records = _forget(db, key)
         optuna.delete_study(study_name=name, storage=backend)
     weights = WeightsFolder.of_study(db, key).path
-    was_there = weights.is_dir()
+    was_there = os.path.isdir(weights)
     try:
         if was_there:
             shutil.rmtree(weights)

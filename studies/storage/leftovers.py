@@ -11,6 +11,7 @@ from sqlalchemy import delete, func, select
 
 from nas_sv2.database.database import Database
 from nas_sv2.errors import StoreError
+from nas_sv2.files import bytes_below
 from nas_sv2.studies.findings.attributes import key_of
 from nas_sv2.studies.storage.ownership import keys_in_use
 from nas_sv2.studies.storage.record_store import RecordRow
@@ -68,7 +69,7 @@ def find_leftovers(db: Database) -> Leftovers:
         weights, artifacts = [path for path in weights if path.name in counts], []
     weights = [path for path in weights if is_key(path.name) and path.name not in used]
     artifacts = [path for path in artifacts if path.name not in attached]
-    size = sum(_size(path) for path in (*weights, *artifacts))
+    size = sum(bytes_below(path) for path in (*weights, *artifacts))
     return Leftovers(sorted(counts), sum(counts.values()), weights, artifacts, size)
 
 
@@ -117,9 +118,9 @@ def _attached(storage: optuna.storages.BaseStorage) -> set[str]:
 
 
 def _entries(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []
-
-
-def _size(path: Path) -> int:
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())
+    try:
+        return sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be read: {error.strerror}") from error

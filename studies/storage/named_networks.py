@@ -143,8 +143,8 @@ def _no_description(path: Path) -> ConfigError:
         f"{', '.join(FILE_ENDINGS)}; ONNX files are for measure, network cost and network "
         "profile, .tflite and .param files for measure; other models and folders are not taken"
     )
-    described = (path if path.is_dir() else path.parent) / "architecture.yaml"
-    if described.is_file():
+    described = (path if os.path.isdir(path) else path.parent) / "architecture.yaml"
+    if os.path.isfile(described):
         sentence += f", but {described} is one"
     return ConfigError("architecture", str(path), sentence)
 

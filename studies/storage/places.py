@@ -38,7 +38,7 @@ class ChangedData(ConfigError):
 def absolute_data(data: str) -> str:
     """Return a data spec with the absolute path of its folder."""
     name, colon, where = data.partition(":")
-    return f"{name}:{Path(os.path.expanduser(where)).resolve()}" if colon and where else data
+    return f"{name}:{os.path.realpath(os.path.expanduser(where))}" if colon and where else data
 
 
 def note_data(study: optuna.Study, data: str) -> None:

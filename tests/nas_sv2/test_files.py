@@ -9,7 +9,14 @@ from typing import IO
 import pytest
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.files import checked_out, made_folder, making_folder, read_bounded, write_whole
+from nas_sv2.files import (
+    bytes_below,
+    checked_out,
+    made_folder,
+    making_folder,
+    read_bounded,
+    write_whole,
+)
 
 
 @pytest.mark.parametrize("sync", [False, True])
@@ -111,3 +118,14 @@ def test_a_failure_leaves_no_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(ConfigError), making_folder(kept):
         raise ConfigError("data", "x", "must be there")
     assert kept.is_dir()
+
+
+def test_the_size_of_a_folder_is_that_of_its_files(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "a").write_bytes(b"123")
+    (tmp_path / "in" / "b").write_bytes(b"12345")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    assert bytes_below(tmp_path) == 8
+    assert bytes_below(tmp_path / "a") == 3
+    assert bytes_below(tmp_path / "gone") == 0

@@ -82,7 +82,8 @@ def test_a_study_goes_on_and_is_exported_where_its_folder_lies_now(
     assert code == 0
     assert said.startswith(
         f"the data of the study cannot be opened (imagefolder+pad:{here} must be imagefolder:PATH "
-        "of a folder that exists; if they were moved, give their new place as data); the kept "
+        "of a folder that exists and can be reached; if they were moved, give their new place as "
+        "data); the kept "
         "weights are exported"
     )
     code, _, said = command_line(*EXPORT, "--out", "winner", "--data", "imagefolder:there")

@@ -105,6 +105,8 @@ def test_classes_that_are_numbers_are_in_their_order(photos: Path) -> None:
         ("path,label\na.png,cat\nb.png,cat;dog\nc.png,dog\n", r"'cat;dog' names 2 .* \(line 3\)"),
         ("path,label\na.png,a|b\nb.png,b | c\nc.png,c|a\n", r"'a\|b' names 2 that others have"),
         ("path,label\nx.png,cat\ny.png,dog\n", "none of them is there, 'x.png' first"),
+        (f"{'x' * 300},cat\n", "first line is 'xxx"),
+        (f"path,label\n{'x' * 300}\\a.png,cat\ny.png,dog\n", "none of them is there"),
         ('path,label\n"a.png,cat\n', "must be a table"),
         (b"path,label\n\xff\xfe\xfa,cat\n", "in UTF-8"),
     ],

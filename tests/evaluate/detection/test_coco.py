@@ -93,9 +93,12 @@ def annotation(**fields: object) -> Callable[[Document], None]:
             lambda document: document["images"][0].update(file_name="../val2017/0.png"),
             r"file_name of image 100 must be an image in",
         ),
-        (
-            lambda document: document["images"][0].update(file_name="none.png"),
-            r"file_name of image 100 must be an image in",
+        *(
+            (
+                lambda document, name=name: document["images"][0].update(file_name=name),
+                r"file_name of image 100 must be an image in",
+            )
+            for name in ("none.png", "x" * 300, "a\0b")
         ),
     ],
 )

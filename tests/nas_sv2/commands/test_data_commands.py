@@ -195,3 +195,20 @@ def test_without_a_home_one_line_says_what_to_do(
         code, _, err = run("prepare", spec)
         assert code == 2
         assert err.count("\n") == 1
+
+
+def test_a_cache_that_cannot_be_made_is_one_line(
+    run: Run, folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    root = folder()
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    for arguments in (
+        ("prepare", f"imagefolder:{root}"),
+        ("prepare", "cifar10"),
+        ("info", f"imagefolder:{root}"),
+        ("clear", "--yes"),
+    ):
+        code, out, err = run(*arguments)
+        assert (code, out, err.count("\n")) == (1, "", 1), err
+        assert "Not a directory" in err

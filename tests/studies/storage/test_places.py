@@ -58,7 +58,8 @@ def test_data_that_were_moved_are_gone_on_with(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         data_of(study)
     assert str(caught.value) == (
-        "data of the study must be npz:FILE of a file that exists; if they were moved, "
+        "data of the study must be npz:FILE of a file that exists and can be reached; "
+        "if they were moved, "
         f"give their new place as data; got '{here}'"
     )
     assert data_of(study, there).name == there
