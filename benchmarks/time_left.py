@@ -48,7 +48,7 @@ def errors(trainings: Sequence[Training], workers: int) -> list[tuple[float, flo
             assert event.remaining_s is not None
             estimates.append((now.s, event.remaining_s))
 
-    left = TimeLeft(listen, workers, lambda: now.s)
+    left = TimeLeft(listen, workers, clock=lambda: now.s)
     queue = list(enumerate(trainings))
     running: list[tuple[float, int]] = []
 

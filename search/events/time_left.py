@@ -2,11 +2,12 @@
 
 A candidate is taken to last in proportion to its FLOPs to the power of `POWER`. Those under way
 are predicted from their own FLOPs and the time since they began, the others from the mean. All of
-them are then handed out to the workers, one after another.
+them are then handed out to the workers, one after another, as long as the search begins any.
 """
 
 import dataclasses
 import heapq
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,15 +28,21 @@ class TimeLeft:
     Attributes:
         on_event: The user's function.
         workers: Candidates at the same time.
+        timeout_s: No candidate begins after so many seconds; None for no limit.
         clock: Gives seconds.
     """
 
     on_event: OnEvent
     workers: int
+    timeout_s: float | None = None
     clock: Callable[[], float] = time.monotonic
     _begun: dict[int, tuple[float, float]] = field(default_factory=dict)
     _sizes: list[float] = field(default_factory=list)
     _seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Let the time run from now on."""
+        self._ends = math.inf if self.timeout_s is None else self.clock() + self.timeout_s
 
     def __call__(self, event: Event) -> None:
         """Pass on an event."""
@@ -45,7 +52,7 @@ class TimeLeft:
                 self._begun[event.number] = (self.clock(), size)
             case TrialFinished():
                 _, size = self._begun.pop(event.number, (0.0, 0.0))
-                if event.verdict == "finished" and size:
+                if event.verdict == "finished" and size and not _was_trained_before(event):
                     self._sizes.append(size)
                     self._seconds += event.seconds
                 left_s = self._left_s(event.wanted - event.finished) if self._sizes else None
@@ -62,5 +69,12 @@ class TimeLeft:
         free_s = sorted([*left, *[0.0] * (self.workers - len(left))])
         mean_s = rate * fmean([*self._sizes, *(size for _, size in under_way)])
         for _ in range(candidates - len(under_way)):
+            if now + free_s[0] >= self._ends:
+                break
             heapq.heapreplace(free_s, free_s[0] + mean_s)
         return max(free_s)
+
+
+def _was_trained_before(event: TrialFinished) -> bool:
+    """Whether the training was found in the database, or resumed: its own time is longer."""
+    return event.record is not None and event.seconds < event.record.evaluation.seconds

@@ -216,7 +216,7 @@ def _run(
         if workers < min(asked, left):
             there_are = f"the cores and the memory; a training has {threads} CPU threads"
         notify(loop.on_event)(f"workers: {workers}, not {asked}, for {there_are}")
-    loop.on_event = TimeLeft(loop.on_event, workers)
+    loop.on_event = TimeLeft(loop.on_event, workers, plan.timeout_s)
     if workers == 1:
         loop.run(plan.trials, plan.timeout_s)
         return

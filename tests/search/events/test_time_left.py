@@ -1,12 +1,13 @@
 """How long a search will take."""
 
+import dataclasses
 import math
 import random
 from collections.abc import Sequence
 from types import SimpleNamespace
 
 import pytest
-from doubles import EventRecorder
+from doubles import EventRecorder, record_of
 from time_left import errors
 
 from nas_sv2.search.events.events import TrialAsked, TrialFinished
@@ -42,6 +43,31 @@ def test_those_under_way_are_predicted_from_their_size_and_the_time_since() -> N
     assert heard.outcomes[-1].remaining_s == pytest.approx(0.1 * rate)
     left(TrialFinished(3, "finished", "", None, 40.0, 3, 3))
     assert heard.outcomes[-1].remaining_s == 0
+
+
+def test_no_candidate_is_counted_that_the_timeout_lets_not_begin() -> None:
+    heard, now = EventRecorder(), SimpleNamespace(s=100.0)
+    left = TimeLeft(heard, workers=1, timeout_s=35.0, clock=lambda: now.s)
+    left(TrialAsked(0, V2, None, SMALL))
+    now.s = 110.0
+    left(TrialFinished(0, "finished", "", None, 10.0, 1, 100))
+    assert heard.outcomes[-1].remaining_s == pytest.approx(30)  # begun at 110, 120 and 130
+    now.s = 140.0
+    left(TrialFinished(1, "rejected", "too slow", None, 0.1, 1, 100))
+    assert heard.outcomes[-1].remaining_s == 0
+
+
+def test_a_training_that_was_found_says_nothing_about_the_others() -> None:
+    heard = EventRecorder()
+    left, found = TimeLeft(heard, workers=1), record_of()
+    evaluation = dataclasses.replace(found.evaluation, seconds=20.0)
+    left(TrialAsked(0, V2, None, SMALL))
+    record = dataclasses.replace(found, evaluation=evaluation)
+    left(TrialFinished(0, "finished", "", record, 0.5, 1, 3))
+    assert heard.outcomes[-1].remaining_s is None
+    left(TrialAsked(1, V2, None, SMALL))
+    left(TrialFinished(1, "finished", "", record, 21.0, 2, 3))
+    assert heard.outcomes[-1].remaining_s == pytest.approx(21)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
