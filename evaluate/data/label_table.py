@@ -369,8 +369,10 @@ class _Reader:
             )
         names = {row.name for row in table.rows}
         for folder in sorted({os.path.dirname(name) for name in names}):
-            place = self.place(folder)
-            for file in sorted(os.listdir(place)) if os.path.isdir(place) else []:
+            files: list[str] = []
+            with suppress(OSError):  # a folder that is missing, or may not be listed
+                files = sorted(os.listdir(self.place(folder)))
+            for file in files:
                 path = os.path.join(folder, file)
                 if os.path.splitext(file)[1].lower() in ENDINGS and path not in names:
                     table.left_out[UNNAMED].append(path)

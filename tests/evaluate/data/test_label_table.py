@@ -286,3 +286,13 @@ def test_images_of_a_table_have_their_number(folder: Folder) -> None:
     assert every == [number / 8 for number in range(20)]
     file.write_text("\n".join(["file,size", *rows[:-1], "19.png,7"]))
     assert open_data(f"csv:{file}", resolution=8, numbers=True).key != data.key
+
+
+def test_a_folder_that_may_not_be_listed_has_the_images_of_its_rows(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(folder: Path) -> list[str]:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr("os.listdir", refuse)
+    assert len(listed(photos, f"path,label\n{ROWS}")) == len(ROWS.splitlines())
