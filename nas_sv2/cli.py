@@ -5,6 +5,7 @@ Each noun has a file in `commands`, which imports heavy packages inside its func
 """
 
 import gc
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -63,6 +64,7 @@ def _run(words: Sequence[str]) -> int:
     """Run a command; its exit code."""
     usage_error: Any = typer.BadParameter.__base__  # typer has moved the class between releases
     try:
+        _refuse_no_folder()
         _refuse_empty(words)
         _refuse_repeated(words)
         code = _tree()(_with_home(words), standalone_mode=False)
@@ -85,6 +87,15 @@ def _run(words: Sequence[str]) -> int:
     finally:
         OPENED.close()
     return code if isinstance(code, int) else 0
+
+
+def _refuse_no_folder() -> None:
+    """Refuse a working folder that was deleted: libraries of torch end the process there."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        allowed = f"must be a folder that is there ({error.strerror})"
+        raise ConfigError("the working folder", ".", allowed) from None
 
 
 def _refuse_empty(words: Sequence[str]) -> None:

@@ -240,3 +240,19 @@ def test_an_interrupt_during_the_first_imports_is_quiet(monkeypatch: pytest.Monk
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 130
+
+
+def test_a_working_folder_that_was_deleted_is_one_line(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    code, out, err = run("measure", "0.5x", "--target", "arm")
+    monkeypatch.chdir(tmp_path)
+    assert (code, out) == (2, "")
+    assert err == (
+        "nas-sv2: the working folder must be a folder that is there "
+        "(No such file or directory); got '.'\n"
+    )
