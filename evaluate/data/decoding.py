@@ -16,7 +16,7 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401, its format
 )
 
-from nas_sv2.evaluate.data.file_kinds import IMAGE, kind_of
+from nas_sv2.evaluate.data.file_kinds import IMAGE, RAW_IMAGE, is_raw, kind_of
 from nas_sv2.resolution import Resolution, height_and_width
 
 with suppress(ImportError):  # since Pillow 11.3
@@ -34,7 +34,7 @@ FORMATS = tuple(
     for name in ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP", "AVIF")
     if name in Image.OPEN
 )
-DECODING = 3  # part of a cache's key: raise it if a file decodes to other pixels than before
+DECODING = 4  # part of a cache's key: raise it if a file decodes to other pixels than before
 PADDING = 128  # grey level beside a picture that is padded: the middle, which favours no class
 FULL_BITS = (8, 10, 12, 14, 16, *range(17, 33))  # of cameras and scanners, then of sums
 
@@ -113,6 +113,8 @@ def decode(
     try:
         if not file.is_file():  # reading a pipe could wait for ever
             raise FileNotFoundError("no regular file, or a link to none")
+        if is_raw(file):  # Pillow would read the thumbnail of many
+            raise ValueError(f"{RAW_IMAGE}, {_NOT_READ}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about metadata and large images
             with Image.open(file, formats=FORMATS) as image:
@@ -126,12 +128,13 @@ def decode(
         raise Unreadable(_reason(file, error)) from error
 
 
+_NOT_READ = "which is not read"
 _OVER = f"more than the {PIXEL_LIMIT / 1e6:.0f} million pixels that are decoded safely"
 
 
 def _reason(file: Path, error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError) and (kind := kind_of(file)) != IMAGE:
-        return f"{kind}, which is not read"
+        return f"{kind}, {_NOT_READ}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     reason = " ".join(str(error).split()) or type(error).__name__

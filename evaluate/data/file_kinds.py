@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-IMAGE = "an image"
+IMAGE, RAW_IMAGE = "an image", "a camera's raw image"
 # The first bytes of formats, as the list of the `file` command has them.
 READ = (
     re.compile(rb"\xff\xd8\xff"),  # JPEG
@@ -54,8 +54,8 @@ def kind_of(file: Path) -> str:
     """
     with open(file, "rb") as stream:
         start = stream.read(SNIFFED_BYTES).removeprefix(b"\xef\xbb\xbf")
-    if file.suffix.lower() in RAW:
-        return "a camera's raw image"
+    if is_raw(file):
+        return RAW_IMAGE
     if any(signs.match(start) for signs in READ):
         return IMAGE
     for kind, signs in NOT_READ.items():
@@ -64,6 +64,11 @@ def kind_of(file: Path) -> str:
     if not start.strip():
         return "an empty file"
     return "data" if b"\0" in start else "text"
+
+
+def is_raw(file: Path) -> bool:
+    """Whether a file is a camera's by its ending: its first bytes may be those of a TIFF."""
+    return file.suffix.lower() in RAW
 
 
 def is_image(kind: str) -> bool:

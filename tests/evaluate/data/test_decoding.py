@@ -185,3 +185,10 @@ def test_a_picture_becomes_what_is_no_square(
 def test_a_thin_picture_keeps_a_row(tmp_path: Path) -> None:
     Image.new("RGB", (3000, 3), "white").save(tmp_path / "a.png")
     assert (decode(tmp_path / "a.png", 8, "pad").pixels == 255).sum() == 3 * 8
+
+
+@pytest.mark.parametrize("name", ["a.dng", "a.NEF"])
+def test_the_thumbnail_of_a_raw_image_is_not_taken_for_it(name: str, tmp_path: Path) -> None:
+    Image.new("RGB", (16, 12)).save(tmp_path / name, format="TIFF")
+    with pytest.raises(Unreadable, match=r"^a camera's raw image, which is not read$"):
+        decode(tmp_path / name, 8)
