@@ -374,7 +374,7 @@ class TrainingOrder:
         if data.key != self.content:
             allowed = f"must have the content that the driver has, {self.content}"
             raise ConfigError("data", f"{self.data}@{data.key}", allowed)
-        shared = self.checkpoints.parent.is_dir()  # by a network file system
+        shared = os.path.isdir(self.checkpoints.parent)  # by a network file system
         setting = Setting(
             self.seed,
             self.threads,
