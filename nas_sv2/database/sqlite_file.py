@@ -5,6 +5,7 @@ loses all its locks on that file, those of SQLite among them.
 """
 
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Collection
@@ -23,6 +24,8 @@ from nas_sv2.errors import ConfigError, DatabaseGone, StoreError
 
 BUSY_TIMEOUT_MS = 30_000
 """Time that SQLite waits for another writer; our writes and Optuna's take milliseconds."""
+SHARED_BYTES = 1 << 15
+"""Size of the file that SQLite makes beside a write-ahead log, for readers too."""
 DURABLE = "nas_sv2_durable"
 """The execution option of connections whose commits wait for the disk."""
 
@@ -171,7 +174,7 @@ class SQLiteFile:
             raise OperationalError(statement, None, error) from error
 
     def _explain(self, error: BaseException) -> None:
-        """Name the file if SQLite says that it is damaged, or cannot be read without writing.
+        """Name the file if it is damaged, its disk is full, or it cannot be read without writing.
 
         Raises:
             StoreError: So it is.
@@ -184,6 +187,8 @@ class SQLiteFile:
         for beginning, said in _DAMAGE.items():
             if code.startswith(beginning):
                 raise StoreError(f"{self.path} {said} ({error})") from error
+        if code.startswith("SQLITE_IOERR") and _free_bytes(self.path) < SHARED_BYTES:
+            raise StoreError(f"{self.path} cannot be used: its disk is full ({error})") from error
         if code.startswith("SQLITE_CANTOPEN") and not os.access(self.path, os.R_OK):
             raise StoreError(f"{self.path} cannot be read by this user") from error
         if code.startswith("SQLITE_CANTOPEN") and self.access == "ro":
@@ -199,6 +204,10 @@ class SQLiteFile:
 
 def _may_write(path: Path) -> bool:
     return os.access(path, os.W_OK, effective_ids=_BY_EFFECTIVE_USER)
+
+
+def _free_bytes(path: Path) -> int:
+    return shutil.disk_usage(os.path.dirname(os.path.realpath(path))).free
 
 
 def _size(path: Path) -> int:

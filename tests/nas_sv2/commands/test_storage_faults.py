@@ -173,3 +173,26 @@ def test_for_real(
     assert code == 0 and "shufflenet_v2_x0_5" in out, err
     assert "is read-only for this user" in failed(run("study", "delete", name, "--yes"), 1)
     assert sorted(file.parent.iterdir()) == kept
+
+
+def test_a_full_disk_is_called_that(file: Path, tmp_path: Path) -> None:
+    """SQLite makes 32 kB beside the file even to read it, and calls it an input/output error."""
+    if (way := own_mounts()) is None:
+        pytest.skip("nothing can be mounted: neither as root nor in a user namespace")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    copy, size_bytes = disk / file.name, file.stat().st_size + (1 << 14)
+    steps = (
+        ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "none", str(disk)],
+        ["cp", str(file), str(copy)],
+        [sys.executable, "-m", "nas_sv2", "front", "told", "--storage", str(copy)],
+    )
+    done = subprocess.run(
+        [*way, "sh", "-c", " && ".join(map(shlex.join, steps))],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    line = failed((done.returncode, done.stdout, done.stderr), 1)
+    assert f"{copy} cannot be used: its disk is full" in line
