@@ -35,6 +35,12 @@ FORMATS = tuple(
     if name in Image.OPEN
 )
 DECODING = 4  # part of a cache's key: raise it if a file decodes to other pixels than before
+MOST_LEVEL = 2.0**32  # white of levels from there on is unknown
+DIM = 0.25  # of a range; below it 8 bits have fewer than 64 steps for all levels
+CLEAR_WHITE = (
+    "must have levels in floating point that reach 0.25 to 1, 128 to 255, or the upper half of "
+    "10, 12, 14, 16 or more bits (divide them by the level of white, and clip them to 0 to 1)"
+)
 PADDING = 128  # grey level beside a picture that is padded: the middle, which favours no class
 FULL_BITS = (8, 10, 12, 14, 16, *range(17, 33))  # of cameras and scanners, then of sums
 
@@ -80,10 +86,20 @@ def full_level(kind: str, highest: float) -> float:
 
     A camera of 12 bits stores its levels in 16, so white is the end of the narrowest usual range
     that holds them all. Levels in floating point up to 1 end at 1, and those up to 255 at 255.
+    `is_clear_white` says whether that is safe to take for levels in floating point.
     """
     if kind == "float" and highest <= 1:
         return 1.0
     return next(float(white) for bits in FULL_BITS if highest <= (white := 2**bits - 1))
+
+
+def is_clear_white(highest: float) -> bool:
+    """Whether the `highest` level in floating point of a whole data set tells which is white.
+
+    A resampling brings levels of 0 to 1 slightly above 1. Read as 0 to 255 they would all be
+    black, and so would levels of 0 to 1 that were divided by 255 once more.
+    """
+    return highest >= full_level("float", highest) * (DIM if highest <= 1 else 0.5)
 
 
 def decode(
@@ -170,7 +186,7 @@ def _eight_bits(
     levels = np.asarray(image)
     kind = "float" if image.mode == "F" else "integer"
     low, high = float(levels.min()), float(levels.max())
-    if not (np.isfinite(levels).all() and low >= 0 and high < 2.0 ** FULL_BITS[-1]):
+    if not (np.isfinite(levels).all() and low >= 0 and high < MOST_LEVEL):
         raise ValueError(f"grey levels from {low:g} to {high:g}, of which white is unknown")
     full = white.get(kind, full_level(kind, high))
     return Image.fromarray((levels * (255 / full)).astype(np.float32)), (kind, high)

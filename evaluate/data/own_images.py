@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.chunk_decoding import Progress
-from nas_sv2.evaluate.data.decoding import full_level
+from nas_sv2.evaluate.data.decoding import CLEAR_WHITE, DIM, MOST_LEVEL, full_level, is_clear_white
 from nas_sv2.evaluate.data.image_cache import (
     Counts,
     ImageCache,
@@ -45,7 +45,7 @@ from nas_sv2.resolution import Resolution, height_and_width, in_pixels
 SIDE = 32
 NAMED = 5  # most unreadable files that a message names
 WIDE = 1.5  # median of `Prepared.aspect`; from there on the crop drops a third or more
-LOST = 64.0 * 257  # levels of 16-bit colour below which the upper byte has too few steps
+LOST = DIM * 65535  # levels of 16-bit colour below which the upper byte has too few steps
 VAL_SHARE = 0.2
 SHAPES = "(N, H, W), (N, H, W, C) or (N, C, H, W) with C of 1 or 3"
 IMAGES, LABELS = ("images", "image", "x", "data"), ("labels", "label", "y", "targets", "target")
@@ -115,6 +115,8 @@ def _check(spec: str, prepared: Prepared, listing: Listing, skip_unreadable: boo
             "and only the upper byte can be read"
         )
         raise ConfigError("data", spec, allowed)
+    if not is_clear_white(level := prepared.highest.get("float", 1.0)):
+        raise ConfigError("data", spec, f"{CLEAR_WHITE}; they reach {level:g}")
     images = {part: sum(own) for part, own in prepared.counts.items()}
     names, counts = label_counts(prepared, listing)
     check_counts(spec, names, counts, images, prepared.left_out)
@@ -389,11 +391,13 @@ class ArrayFile:
         """Bring levels of all parts to 0 to 255 by one range, and note it."""
         low, high = min(float(a.min()) for a in full), max(float(a.max()) for a in full)
         first = arrays[0]
-        if not (np.isfinite([low, high]).all() and low >= 0):
+        if not (low >= 0 and high < MOST_LEVEL):  # which NaN is not either
             had = f"{self.name(IMAGES, 0)} is {first.dtype}, with levels from {low:g} to {high:g}"
             raise self._refused(f"must have grey levels from 0 to 255 or from 0 to 1; {had}")
-        self._check_one_range(arrays)
         kind = "float" if any(own.dtype.kind == "f" for own in full) else "integer"
+        if kind == "float" and not is_clear_white(high):
+            raise self._refused(f"{CLEAR_WHITE}; they reach {high:g}")
+        self._check_one_range(arrays)
         white = 1.0 if high <= 1 else full_level(kind, high)
         levels = f"{first.dtype} from {low:g} to {high:g}"
         self.notes.append(f"levels are {levels}, and 0 to {white:g} became 0 to 255")

@@ -201,6 +201,23 @@ def test_levels_of_all_parts_are_scaled_by_one_range(
     assert any(f"0 to {white} became 0 to 255" in note for note in data.notes)
 
 
+@pytest.mark.parametrize("highest", [1.002, 1 / 255, 16.5, 260])
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_levels_of_unclear_white_are_refused(highest: float, kind: Any, tmp_path: Path) -> None:
+    levels = (images(6) / images(6).max() * highest).astype(kind)
+    with pytest.raises(
+        ConfigError, match=r"reach 0\.25 to 1, 128 to 255, .* they reach (1\.00|0\.003|16\.5|260)"
+    ):
+        opened(tmp_path, images=levels, labels=labels(6))
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.float64])
+def test_levels_of_more_than_32_bits_are_refused(kind: Any, tmp_path: Path) -> None:
+    levels = images(6).astype(kind) * 2**40
+    with pytest.raises(ConfigError, match=r"from 0 to 255 or .*, with levels from 0 to .*e\+14"):
+        opened(tmp_path, images=levels, labels=labels(6))
+
+
 @pytest.mark.parametrize("kind", [np.float32, np.uint8])
 def test_parts_of_different_ranges_are_refused(kind: Any, tmp_path: Path) -> None:
     arrays = {

@@ -10,7 +10,7 @@ from PIL import Image, features
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.datasets import open_data
-from nas_sv2.evaluate.data.decoding import UPRIGHT, Unreadable, decode, full_level
+from nas_sv2.evaluate.data.decoding import UPRIGHT, Unreadable, decode, full_level, is_clear_white
 from nas_sv2.evaluate.data.image_data import ImageData
 
 Folder = Callable[..., Path]
@@ -71,6 +71,16 @@ def test_white_is_the_end_of_the_narrowest_range(kind: str, highest: float, whit
     assert full_level(kind, highest) == white
 
 
+@pytest.mark.parametrize("highest", [0.25, 1, 128, 255, 512, 1023, 3012, 65535, 70000, 2.0**31])
+def test_the_highest_level_of_a_usual_range_tells_which_is_white(highest: float) -> None:
+    assert is_clear_white(highest)
+
+
+@pytest.mark.parametrize("highest", [0, 1 / 255, 0.2, 1.002, 1.3, 16, 100, 255.4, 300, 1100, 5000])
+def test_a_highest_level_beside_the_usual_ranges_tells_no_white(highest: float) -> None:
+    assert not is_clear_white(highest)
+
+
 def levels_of(bits: int, number: int) -> NDArray[np.uint16]:
     levels = np.random.default_rng(number).integers(0, 2**bits, (6, 6)).astype(np.uint16)
     levels[0, 0] = 2**bits - 1
@@ -108,6 +118,18 @@ def test_levels_in_floating_point(folder: Folder) -> None:
     data = opened(root)
     assert set(data.train.images[:, 0, 0, 0].tolist()) <= {round(255 * n / 40) for n in range(20)}
     assert any("floating point reach 0.475" in note for note in data.notes)
+
+
+@pytest.mark.parametrize("highest", [1.002, 1 / 255, 260])
+def test_levels_in_floating_point_of_unclear_white_are_refused(
+    highest: float, folder: Folder
+) -> None:
+    root = folder()
+    for number, file in enumerate(sorted(root.glob("*/*"))):
+        levels = np.full((4, 4), highest * (number + 1) / 20, np.float32)
+        Image.fromarray(levels).save(file, "tiff")
+    with pytest.raises(ConfigError, match=rf"that reach 0\.25 to 1, .*; they reach {highest:g};"):
+        opened(root)
 
 
 @pytest.mark.parametrize("level", [-1.0, float("nan"), float("inf"), 1e30])
