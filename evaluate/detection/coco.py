@@ -8,12 +8,15 @@
     PATH/val2017/...
 
 Images are decoded when a batch needs them. Everything else is checked when the data are opened.
+The content of the data is that of the annotations and of the image files. A training image with a
+copy among the validation images is left out.
 """
 
 import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +27,7 @@ from PIL import Image
 
 from nas_sv2.errors import ConfigError, EvaluationError
 from nas_sv2.evaluate.data.decoding import FORMATS, PIXEL_LIMIT
+from nas_sv2.evaluate.detection.file_digests import file_digests
 from nas_sv2.evaluate.detection.scenes import Pixels, Scene, SceneData, Scenes
 from nas_sv2.files import read_bounded
 from nas_sv2.plain_data import printable
@@ -76,15 +80,25 @@ class Instances(msgspec.Struct):
     categories: list[Category]
 
 
-def open_coco(spec: str, path: Path) -> SceneData:
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image file and its boxes."""
+
+    file: Path
+    scene: Scene
+
+
+def open_coco(spec: str, path: Path, notify: Callable[[str], None]) -> SceneData:
     """Open data in COCO's layout.
 
     Args:
         spec: The user's text.
         path: The folder.
+        notify: Is called with a line before many files are read.
 
     Raises:
         ConfigError: The folder has another layout, or an annotation is not allowed; names it.
+        EvaluationError: The user has no home for a cache.
     """
     files = [_only(spec, path, part) for part in ("train", "val")]
     contents = [_content(file) for file in files]
@@ -94,13 +108,40 @@ def open_coco(spec: str, path: Path) -> SceneData:
         raise ConfigError(f"{files[1]}: categories", len(val.categories), f"must be as {files[0]}")
     classes = {number: place for place, number in enumerate(sorted(names))}
     notes: list[str] = []
-    parts: list[Scenes] = []
-    for part, file, instances in (("train", files[0], train), ("val", files[1], val)):
-        folder = _folder(path, file)
-        parts.append(_part(file, folder, instances, classes, part == "train", notes))
-    key = hashlib.sha256(b"".join(hashlib.sha256(body).digest() for body in contents))
+    parts = [
+        _part(file, _folder(path, file), instances, classes, instances is train, notes)
+        for file, instances in zip(files, (train, val), strict=True)
+    ]
+    digests = file_digests(path, [one.file for part in parts for one in part], notify)
+    key = _key(contents, [[digests[one.file] for one in part] for part in parts])
+    trained_on = _without_copies(*parts, digests, notes)
+    if not trained_on:
+        reason = "; ".join(notes)
+        raise ConfigError("data", spec, f"must have a training image with a box ({reason})")
     categories = tuple(names[number] for number in classes)
-    return SceneData(spec, key.hexdigest()[:16], categories, parts[0], parts[1], tuple(notes))
+    return SceneData(spec, key, categories, _scenes(trained_on), _scenes(parts[1]), tuple(notes))
+
+
+def _key(contents: Sequence[bytes], digests: Sequence[Sequence[str]]) -> str:
+    annotations = [hashlib.sha256(body).hexdigest() for body in contents]
+    return hashlib.sha256(msgspec.json.encode([annotations, digests])).hexdigest()[:16]
+
+
+def _without_copies(
+    train: Sequence[Picture],
+    val: Sequence[Picture],
+    digests: Mapping[Path, str],
+    notes: list[str],
+) -> list[Picture]:
+    compared_on = {digests[one.file] for one in val}
+    kept = [one for one in train if digests[one.file] not in compared_on]
+    if copies := len(train) - len(kept):
+        notes.append(f"training images with a copy in val, left out: {copies:,}")
+    return kept
+
+
+def _scenes(pictures: Sequence[Picture]) -> Scenes:
+    return Scenes([one.scene for one in pictures], lambda index: _decoded(pictures[index]))
 
 
 def _only(spec: str, path: Path, part: str) -> Path:
@@ -155,7 +196,7 @@ def _part(
     classes: Mapping[int, int],
     training: bool,
     notes: list[str],
-) -> Scenes:
+) -> list[Picture]:
     """Check the annotations of a part; training images without a box are left out."""
     images = {one.id: one for one in instances.images}
     of_image: dict[int, list[Annotation]] = defaultdict(list)
@@ -179,13 +220,14 @@ def _part(
         if not training or any(not box.iscrowd for box in of_image[one.id])
     ]
     for count, what in (
-        (flat, f"boxes of {file.name} have no area in their image and are left out"),
-        (len(images) - len(kept), f"images of {file.name} have no box and are not trained on"),
+        (flat, "boxes without an area in their image, left out"),
+        (len(images) - len(kept), "images without a box, left out"),
     ):
-        notes += [f"{count:,} {what}"] * bool(count)
-    files = [_image_file(file, folder, one) for one in kept]
-    scenes = [_scene(one, of_image[one.id], classes) for one in kept]
-    return Scenes(scenes, lambda index: _decoded(files[index], scenes[index]))
+        notes += [f"{file.name}: {what}: {count:,}"] * bool(count)
+    return [
+        Picture(_image_file(file, folder, one), _scene(one, of_image[one.id], classes))
+        for one in kept
+    ]
 
 
 def _check_box(where: str, one: Annotation, image: ImageEntry) -> None:
@@ -227,7 +269,8 @@ def _scene(image: ImageEntry, found: Sequence[Annotation], classes: Mapping[int,
     )
 
 
-def _decoded(file: Path, scene: Scene) -> Pixels:
+def _decoded(picture: Picture) -> Pixels:
+    file, scene = picture.file, picture.scene
     try:
         with Image.open(file, formats=FORMATS) as image:
             if image.size != (scene.width, scene.height):
@@ -237,6 +280,8 @@ def _decoded(file: Path, scene: Scene) -> Pixels:
                 )
             if scene.width * scene.height > PIXEL_LIMIT:
                 raise ValueError(f"it has more than {PIXEL_LIMIT:,} pixels")
+            if image.mode.startswith(("I", "F")):  # Pillow would cut all levels off at 255
+                raise ValueError("its levels have more than 8 bits; bring them to 0 to 255 first")
             return np.asarray(image.convert("RGB"))
     except Exception as error:  # on damaged bytes a decoder can raise anything
         reason = printable(" ".join(str(error).split()) or type(error).__name__)

@@ -103,7 +103,7 @@ def train_detector(
     trunk = form.trunk  # refuses a size before the data are opened
     start = _start_of(plan.weights, named.network, trunk.graph, db)
     with making_folder(folder) as out:
-        data = open_scenes(plan.data)
+        data = open_scenes(plan.data, notify)
         for note in data.notes:
             notify(note)
         run = DetectorRun(

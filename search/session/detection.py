@@ -6,7 +6,7 @@ A budget limits FLOPs and parameters of the backbone at the size of the images. 
 detector are noted beside them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -104,11 +104,11 @@ def choose_trainer(
     return choose_detector(form, recipe)
 
 
-def open_boxes(spec: str) -> DataSet:
+def open_boxes(spec: str, notify: Callable[[str], None]) -> DataSet:
     """Open the data of detectors; see `open_scenes` for the errors."""
     from nas_sv2.evaluate.detection.data import open_scenes
 
-    return open_scenes(spec)
+    return open_scenes(spec, notify)
 
 
 def detector_space(

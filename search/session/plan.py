@@ -172,7 +172,7 @@ class SearchPlan:
 
     def _opened(self, notify: Callable[[str], None]) -> DataSet:
         if self.detector is not None:
-            return open_boxes(self.data)
+            return open_boxes(self.data, notify)
         return open_data(
             self.data,
             resolution=self.recipe.resolution,

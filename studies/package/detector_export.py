@@ -110,7 +110,7 @@ def export_detector_trial(
     check_out(out, force)
     opened = load_study(db, study)
     number, record = chosen_trial(db, read_study(db, study), trial)
-    scenes = _scenes_of(opened, data)
+    scenes = _scenes_of(opened, data, notify)
     training = evaluator_of(opened).open(scenes, setting_of(opened))
     assert isinstance(training, DetectorTraining), "the evaluator of a study of detectors"
     folder = WeightsFolder.of_study(db, study_key(opened))
@@ -127,10 +127,10 @@ def export_detector_trial(
     return ExportedDetector(number, metrics, times)
 
 
-def _scenes_of(study: optuna.Study, data: str | None) -> SceneData:
+def _scenes_of(study: optuna.Study, data: str | None, notify: Callable[[str], None]) -> SceneData:
     """Open the data of a study; see `places.data_of` for the errors."""
     where = data_place(study) if data is None else data
-    found = open_scenes(where)
+    found = open_scenes(where, notify)
     check_content(study, found, data)
     return found
 

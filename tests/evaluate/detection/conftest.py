@@ -26,7 +26,7 @@ def few_drawn(monkeypatch: pytest.MonkeyPatch) -> SceneData:
 
 
 def annotations(number: int, images: int) -> Document:
-    """A correct annotation file, whose image `i` is all of grey level 50·i."""
+    """A correct annotation file. Image `i` is all of level 50·i in train, 50·i + 25 in val."""
     return {
         "info": {"year": 2017},
         "images": [
@@ -58,10 +58,10 @@ def coco(tmp_path: Path) -> Callable[..., Path]:
     def write(change: Change = lambda document: None) -> Path:
         root = tmp_path / "coco"
         (root / "annotations").mkdir(parents=True)
-        for part, images in (("train2017", 4), ("val2017", 2)):
+        for part, images, level in (("train2017", 4, 0), ("val2017", 2, 25)):
             (root / part).mkdir()
             for i in range(images):
-                pixels = np.full((SIDES[1], SIDES[0], 3), 50 * i, np.uint8)
+                pixels = np.full((SIDES[1], SIDES[0], 3), 50 * i + level, np.uint8)
                 Image.fromarray(pixels).save(root / part / f"{i}.png")
             document = annotations(1, images)
             if part.startswith("train"):

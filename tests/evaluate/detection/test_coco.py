@@ -1,5 +1,7 @@
 """COCO's layout: what is read, and one line for each fault."""
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import pytest
 from PIL import Image
 
 from nas_sv2.errors import ConfigError, EvaluationError
+from nas_sv2.evaluate.detection import file_digests
 from nas_sv2.evaluate.detection.data import open_scenes
 
 Document = dict[str, Any]
@@ -45,8 +48,8 @@ def test_what_is_left_out_is_said(coco: Coco) -> None:
     assert len(data.train) == 2
     assert data.train.scenes[0].boxes[0, 2] == 60
     assert data.notes == (
-        "1 boxes of instances_train2017.json have no area in their image and are left out",
-        "2 images of instances_train2017.json have no box and are not trained on",
+        "instances_train2017.json: boxes without an area in their image, left out: 1",
+        "instances_train2017.json: images without a box, left out: 2",
     )
 
 
@@ -60,8 +63,65 @@ def test_a_box_without_an_area_in_its_image_is_left_out(coco: Coco, box: list[fl
     data = open_scenes(f"coco:{coco(change)}")
     assert data.train.scenes[0].boxes.tolist() == [[5.0, 4.0, 25.0, 14.0]]
     assert data.notes == (
-        "1 boxes of instances_train2017.json have no area in their image and are left out",
+        "instances_train2017.json: boxes without an area in their image, left out: 1",
     )
+
+
+def test_other_pixels_are_other_data(coco: Coco) -> None:
+    root = coco()
+    key = open_scenes(f"coco:{root}").key
+    for file in root.glob("*2017/*.png"):
+        os.utime(file, ns=(0, 1))  # as in a copy of the folder
+    root = root.rename(root.with_name("moved"))
+    assert open_scenes(f"coco:{root}").key == key
+    Image.new("RGB", (60, 40), "red").save(root / "val2017" / "1.png")
+    changed = open_scenes(f"coco:{root}").key
+    assert changed != key
+    Image.new("RGB", (60, 40), "blue").save(root / "train2017" / "1.png")
+    assert open_scenes(f"coco:{root}").key not in (key, changed)
+
+
+def test_an_image_that_is_unchanged_is_read_once(
+    coco: Coco, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, lines = coco(), list[str]()
+    monkeypatch.setattr(file_digests, "MANY", 2)
+    data = open_scenes(f"coco:{root}", lines.append)
+    assert lines == [f"reading 6 image files of {root}, once, to know their content"]
+    assert open_scenes(data.name, lines.append).key == data.key
+    for file in root.glob("train2017/*.png"):
+        os.utime(file, ns=(0, 1))
+    assert open_scenes(data.name, lines.append).key == data.key
+    assert lines[1:] == [f"reading 4 image files of {root}, once, to know their content"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"0.png": 3}'])
+def test_damaged_digests_are_made_again(
+    content: bytes, coco: Coco, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    data = open_scenes(f"coco:{coco()}")
+    (kept,) = (tmp_path / "cache" / "nas-sv2" / "digests").iterdir()
+    kept.write_bytes(content)
+    assert open_scenes(data.name).key == data.key
+
+
+def test_a_training_image_that_is_in_val_too_is_left_out(coco: Coco) -> None:
+    root = coco()
+    shutil.copy(root / "val2017" / "1.png", root / "train2017" / "2.png")
+    data = open_scenes(f"coco:{root}")
+    assert [scene.number for scene in data.train.scenes] == [100, 101, 103]
+    assert [int(data.train.read(index)[0, 0, 0]) for index in range(3)] == [0, 50, 150]
+    assert (len(data.val), data.notes) == (2, ("training images with a copy in val, left out: 1",))
+
+
+def test_data_without_an_image_to_train_on_are_refused(coco: Coco) -> None:
+    def change(document: Document) -> None:
+        for one in document["annotations"]:
+            one["iscrowd"] = 1
+
+    with pytest.raises(ConfigError, match=r"a training image with a box \(.*left out: 4\)"):
+        open_scenes(f"coco:{coco(change)}")
 
 
 def annotation(**fields: object) -> Callable[[Document], None]:
@@ -133,3 +193,12 @@ def test_an_image_that_is_not_as_annotated_is_refused_when_it_is_read(coco: Coco
         train.read(0)
     with pytest.raises(EvaluationError, match=r"1\.png cannot be used"):
         train.read(1)
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int32, np.float32])
+def test_an_image_of_more_than_8_bits_is_refused_when_it_is_read(coco: Coco, kind: type) -> None:
+    root = coco()
+    levels = np.full((40, 60), 300, kind)
+    Image.fromarray(levels).save(root / "train2017" / "0.png", "tiff")
+    with pytest.raises(EvaluationError, match=r"0\.png cannot be used: .* more than 8 bits"):
+        open_scenes(f"coco:{root}").train.read(0)
