@@ -103,6 +103,27 @@ class ProposalHead(nn.Module):
         return [self.objectness(each) for each in shared], [self.boxes(each) for each in shared]
 
 
+class StridedAnchors(nn.Module):
+    """torchvision's anchors, as far apart as the backbone's stride.
+
+    torchvision divides the side of the images by that of the map and rounds down. 1333 pixels and
+    a map of 84 give 15 in place of 16, so the last anchors would be 83 pixels off.
+    """
+
+    def __init__(self, anchors: AnchorGenerator, stride: int) -> None:
+        """Hold the generator."""
+        super().__init__()
+        self.anchors = anchors
+        self.stride = stride
+
+    def forward(self, images: ImageList, maps: list[Tensor]) -> list[Tensor]:
+        """Anchors (A, 4) of each image."""
+        sides = [side * self.stride for side in maps[0].shape[-2:]]
+        whole = ImageList(torch.empty(1, 1, *sides, device="meta"), images.image_sizes)
+        found: list[Tensor] = self.anchors(whole, maps)
+        return found
+
+
 class Proposals(nn.Module):
     """torchvision's region proposal network on one of the two maps."""
 
@@ -176,7 +197,7 @@ def light_head_rcnn(backbone: nn.Module, trunk: Trunk, classes: int) -> nn.Modul
     height, width = trunk.height, trunk.width
     anchors = AnchorGenerator((anchor_sides(height, width),), (RATIOS,))
     rpn = RegionProposalNetwork(
-        anchors,
+        StridedAnchors(anchors, trunk.middle_stride),
         ProposalHead(trunk.body.output.channels, len(ANCHORS) * len(RATIOS)),
         fg_iou_thresh=0.7,
         bg_iou_thresh=0.3,

@@ -37,18 +37,27 @@ class Trunk:
     @cached_property
     def stride(self) -> int:
         """The factor by which the last map is smaller than the image, but for rounding."""
-        writer = {value.name: op for op in self.graph.ops for value in op.outputs}
-        value, stride = self.tail.output, 1
-        while value != self.body.input:
-            op = writer[value.name]
-            stride *= op.kind.stride if isinstance(op.kind, Conv | MaxPool | AveragePool) else 1
-            value = op.source
-        return stride
+        return self.middle_stride * _stride_of(self.tail)
+
+    @cached_property
+    def middle_stride(self) -> int:
+        """The factor by which the map before the last stage is smaller, but for rounding."""
+        return _stride_of(self.body)
 
     @cached_property
     def graph(self) -> Graph:
         """Both parts as one."""
         return Graph(self.body.input, self.tail.output, self.body.ops + self.tail.ops)
+
+
+def _stride_of(graph: Graph) -> int:
+    writer = {value.name: op for op in graph.ops for value in op.outputs}
+    value, stride = graph.output, 1
+    while value != graph.input:
+        op = writer[value.name]
+        stride *= op.kind.stride if isinstance(op.kind, Conv | MaxPool | AveragePool) else 1
+        value = op.source
+    return stride
 
 
 def trunk_of(network: Classifier, height: int, width: int) -> Trunk:

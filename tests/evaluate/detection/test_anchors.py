@@ -56,6 +56,20 @@ def test_there_is_an_anchor_for_each_prediction(head: str) -> None:
     assert anchors_of(form, module).shape == (places * a_place, 4)
 
 
+@pytest.mark.parametrize(("height", "width"), [(96, 128), (100, 140), (97, 161), (800, 1333)])
+def test_anchors_of_light_head_are_a_stride_apart_at_any_size(height: int, width: int) -> None:
+    """A network of stride 16 sees pixel 16·i at place i of its map."""
+    form = detector("light-head", height, width)
+    anchors = anchors_of(form, build_detector(form).eval())
+    centres = (anchors[:, :2] + anchors[:, 2:]) / 2
+    rows, columns = -(-height // 16), -(-width // 16)
+    assert form.trunk.middle_stride == 16
+    assert centres.round().reshape(rows, columns, 15, 2)[-1, -1].unique(dim=0).tolist() == [
+        [16 * (columns - 1), 16 * (rows - 1)]
+    ]
+    assert len(centres.round().unique(dim=0)) == rows * columns
+
+
 @pytest.mark.parametrize("head", HEADS)
 def test_larger_images_have_more_anchors_for_the_same_boxes(
     head: str, few_drawn: SceneData
