@@ -24,6 +24,7 @@ from nas_sv2.space.units.architecture import Architecture, scale_width
 
 if TYPE_CHECKING:  # imports torch
     from nas_sv2.evaluate.fitting.course import Progress
+    from nas_sv2.evaluate.fitting.start import Start
 
 Stops = Callable[[Sequence[Epoch]], str | None]
 """Called after each pass but the last, with the passes so far; gives a reason to end, or None."""
@@ -246,13 +247,16 @@ def trained_form(
     )
 
 
-def check_batch(recipe: Recipe, network: Classifier, processes: int = 1) -> None:
+def check_batch(
+    recipe: Recipe, network: Classifier, processes: int = 1, start: "Start | None" = None
+) -> None:
     """Refuse steps of one image if a batch norm then has one number a channel.
 
     Args:
         recipe: The recipe.
         network: The form that is trained, at the resolution of its training.
         processes: Number of processes that share a step.
+        start: Its frozen batch norms take no statistics of a batch; None for none.
 
     Raises:
         ConfigError: If the recipe has such steps; names the field.
@@ -265,6 +269,8 @@ def check_batch(recipe: Recipe, network: Classifier, processes: int = 1) -> None
             has_norm = (
                 op.kind.batch_norm if isinstance(op.kind, Conv) else isinstance(op.kind, Norm)
             )
+            if start is not None and start.freezes(op.name):
+                continue
             if has_norm and op.output.area == 1:
                 raise ConfigError(f"recipe.{name}", images, ONE_PIXEL)
 

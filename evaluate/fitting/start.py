@@ -68,6 +68,10 @@ class Start:
     frozen: tuple[str, ...] = ()
     rates: Mapping[str, float] = field(default_factory=dict)
 
+    def freezes(self, part: str) -> bool:
+        """Whether a part of the network, such as an operator, is frozen."""
+        return _is_in(f"{part}.", self.frozen)
+
     @cached_property
     def digest(self) -> str:
         """16 hexadecimal digits that name weights, frozen parts and rates."""
@@ -110,7 +114,7 @@ class Start:
                 sentence = f"must name parts whose weights are given: {name} is not ({why})"
                 raise ConfigError("freeze", ",".join(self.frozen), sentence)
         for part in self.rates:
-            if _is_in(f"{part}.", self.frozen):
+            if self.freezes(part):
                 raise ConfigError("rates", part, "must be a part that is not frozen")
         if all(_is_in(name, self.frozen) for name in names):
             raise ConfigError("freeze", ",".join(self.frozen), "must leave a part that learns")

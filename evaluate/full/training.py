@@ -102,7 +102,7 @@ class FullRun:
         if not self.qat:  # whose norms are folded
             seen = self.train_resolution or self.data.resolution
             at_training = dataclasses.replace(adapted, resolution=seen)
-            check_batch(self.recipe, at_training, self.processes.count)
+            check_batch(self.recipe, at_training, self.processes.count, self.start)
         check_class_weights(self.recipe, self.data.kind)
         try_score(self.recipe.score, self.subset.val.labels, self.subset.classes)
         self._tell_counts()

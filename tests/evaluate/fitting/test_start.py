@@ -114,6 +114,21 @@ def test_frozen_parts_come_out_bit_by_bit_their_statistics_too(
     assert any("w: 77 of 77 taken" in line for line in told), told
 
 
+def test_a_step_of_one_image_is_refused_unless_the_norms_of_one_pixel_are_frozen(
+    blobs: ImageData, tmp_path: Path
+) -> None:
+    network = dataclasses.replace(NETWORK, stages=(*STAGES, Stage(1, 64)))
+    recipe = dataclasses.replace(RECIPE, epochs=1, batch=1, images_per_epoch=3, norm_images=0)
+    frozen = ("stem", "stage4", "head.conv")
+    for parts, fault in ((frozen[:2], "2 or more for each process"), (frozen, None)):
+        run = FullRun(recipe, blobs, tmp_path, start=Start(given_weights(network), "w", parts))
+        if fault:
+            with pytest.raises(ConfigError, match=fault):
+                run.train(network)
+        else:
+            assert len(run.train(network).passes) == 1
+
+
 def test_rates_are_factors_and_the_longest_name_counts() -> None:
     module = build_module(GRAPH)
     plain = make_optimiser(module, RECIPE).param_groups
