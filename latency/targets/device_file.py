@@ -229,13 +229,23 @@ def remove_device(name: str) -> Path:
     """
     import tomlkit
 
+    file = file_of(name)
+    with _alone(file):
+        document = _document(file)
+        document.get("devices", {}).pop(name, None)
+        _write(file, tomlkit.dumps(document))
+    return file
+
+
+def file_of(name: str) -> Path:
+    """Return the file that a device is read from.
+
+    Raises:
+        ConfigError: No file has the device, or one cannot be read as devices.
+    """
     for file in _files():
-        with _alone(file):
-            document = _document(file)
-            if name in document.get("devices", {}):
-                del document["devices"][name]
-                _write(file, tomlkit.dumps(document))
-                return file
+        if name in _read(file):
+            return file
     known = ", ".join(read_devices()) or "nothing yet; nas-sv2 device add"
     raise ConfigError("name", name, f"must be a device that was added: {known}")
 

@@ -23,6 +23,7 @@ from nas_sv2.latency.targets.device_file import (
     user_file,
 )
 from nas_sv2.latency.targets.device_file import add_device as write_device
+from nas_sv2.latency.targets.device_file import file_of as file_of
 from nas_sv2.latency.targets.device_file import remove_device as remove_device
 from nas_sv2.latency.targets.entries import Opening, TargetEntry, TargetInfo
 from nas_sv2.latency.targets.target import device_of

@@ -182,10 +182,11 @@ def add(
 @app.command()
 def remove(name: Name, yes: Yes = False) -> None:
     """Forget a device; its measurements stay in the database."""
-    from nas_sv2.api.devices import remove_device
+    from nas_sv2.api.devices import file_of, remove_device
 
+    file = file_of(name)
     if not yes:
-        ask_first(f"Forget the device {name}?")
+        ask_first(f"Remove the device {name} from {file}?")
     say(f"{name} is no longer in {remove_device(name)}")
 
 

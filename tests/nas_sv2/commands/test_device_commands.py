@@ -205,6 +205,7 @@ def test_an_emulated_core_is_priced(run: Run) -> None:
             "plan.speed must be one of the keys",
         ),
         (("test", "pi"), "NAME .*; got 'pi'"),
+        (("remove", "pi"), "NAME .*; got 'pi'"),  # before anything is asked
         (("remove", "pi", "--yes"), "NAME .*; got 'pi'"),
         (("dance",), "dance"),
     ],
