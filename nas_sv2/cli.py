@@ -17,7 +17,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from nas_sv2.commands import data, db, device, network, recipe, search, study, supernet
-from nas_sv2.commands.options import OPENED
+from nas_sv2.commands.options import OPENED, plan_field
 from nas_sv2.errors import INTERRUPTED, ConfigError, NasError, OutputError, was_interrupted
 from nas_sv2.folders import expanded
 from nas_sv2.show.terminal import open_streams, say
@@ -155,7 +155,19 @@ def _as_typed(error: NasError, words: Sequence[str]) -> str:
             long = [name for name in parameter.opts if name.startswith("--")]
             if error.field in (parameter.name, *(name[2:].replace("-", "_") for name in long)):
                 return error.named(long[0] if long else _argument(parameter))
+            typed = _value_of(parameter, words)
+            if typed is not None and error.field == f"plan.{plan_field(parameter.name)}":
+                return str(ConfigError(long[0], typed, error.sentence))
     return str(error)
+
+
+def _value_of(option: Any, words: Sequence[str]) -> str | None:
+    """The value of an option as typed; None if it is not there."""
+    for word, following in pairwise([*words, ""]):
+        name, equals, value = word.partition("=")
+        if name in option.opts:
+            return value if equals else following
+    return None
 
 
 def _usage(error: Any) -> str:

@@ -276,7 +276,7 @@ def own_defaults(runtime: object) -> Mapping[str, str]:
 
 def no_plan(name: str, field: str, value: object) -> ConfigError:
     """Return the error for a change of a plan that the target `name` does not have."""
-    sentence = f"cannot be set: {name} runs no network by a plan"
+    sentence = f"must be left out: {name} has no such setting"
     return ConfigError(f"plan.{field}", value, sentence)
 
 

@@ -193,7 +193,7 @@ def _at_input(network: Classifier, recipe: Recipe, text: str) -> Classifier:
     try:
         return at_input(network, recipe, size)
     except ConfigError as error:
-        allowed = f"must be large enough for the network: {error}"
+        allowed = f"must fit the network, whose {error.field} {error.sentence}"
         raise ConfigError("input", text, allowed) from None
 
 

@@ -180,11 +180,15 @@ def height_and_width(text: str) -> tuple[int, int]:
     """Read height and width of an image, as 800x1200.
 
     Raises:
-        ConfigError: It is not two whole numbers above 0.
+        ConfigError: It is not the height and width of an image.
     """
+    from nas_sv2.documents import Side, check_value
+
     words = text.split("x")
-    if len(words) != 2 or not all(_is_whole(word) and int(word) for word in words):
+    if len(words) != 2 or not all(map(_is_whole, words)):
         raise ConfigError("image_size", text, "must be height and width, as 800x1200")
+    for word in words:
+        check_value("image_size", int(word), Side)
     return int(words[0]), int(words[1])
 
 
@@ -348,6 +352,11 @@ def waiting(text: str) -> "Iterator[Callable[[str], None]]":
 
     with Console(stderr=True).status(Text(shown(text)), spinner="line") as status:
         yield lambda line: status.update(Text(shown(line)))
+
+
+def plan_field(option: str) -> str:
+    """The field of a plan that an option sets, by the name of its parameter."""
+    return "heat_s" if option == "sustained" else option
 
 
 def plan_changes(

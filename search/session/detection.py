@@ -141,8 +141,17 @@ def detector_space(
 
 
 def backbone(form: "DetectorForm", architecture: Architecture) -> Graph:
-    """Return the operators of a candidate that a detector has, at the size of its images."""
-    return trunk_of(architecture, form.height, form.width).graph
+    """Return the operators of a candidate that a detector has, at the size of its images.
+
+    Raises:
+        ConfigError: The images are too small for it, or it is no backbone.
+    """
+    try:
+        return trunk_of(architecture, form.height, form.width).graph
+    except ConfigError as error:
+        if error.field != "image_size":
+            raise
+        raise ConfigError("input", f"{error.value}x3", error.sentence) from None
 
 
 def counting_detectors(walk: Walk, form: "DetectorForm", data: DataSet) -> Walk:

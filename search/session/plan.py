@@ -36,6 +36,7 @@ from nas_sv2.search.asking.samplers import SAMPLERS, SamplerChoice
 from nas_sv2.search.session.detection import (
     CLASSIFICATION,
     DATA,
+    backbone,
     choose_trainer,
     describe_boxes,
     describe_detector,
@@ -172,6 +173,7 @@ class SearchPlan:
 
     def _opened(self, notify: Callable[[str], None]) -> DataSet:
         if self.detector is not None:
+            backbone(self.detector, smallest(self.space))  # refuses images that are too small
             return open_boxes(self.data, notify)
         return open_data(
             self.data,

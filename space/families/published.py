@@ -11,7 +11,7 @@ from functools import cached_property
 
 from nas_sv2.documents import Channels, Classes, check_fields
 from nas_sv2.errors import ConfigError
-from nas_sv2.resolution import Resolution, height_and_width, read_resolution, resolution_of
+from nas_sv2.resolution import Resolution, height_and_width, read_resolution
 from nas_sv2.space.families.mobilenets import IGCV2, IGCV3, MOBILENET_V1, MOBILENET_V2
 from nas_sv2.space.families.searched_cells import NASNET, PNASNET
 from nas_sv2.space.families.skip_connections import (
@@ -94,7 +94,7 @@ class PaperNetwork:
         for op in build.ops:
             if min(op.output.height, op.output.width) < 1:
                 allowed = f"must be larger: {self.name} has no pixel left at {op.name}"
-                raise ConfigError("resolution", resolution_of(height, width), allowed)
+                raise ConfigError("image_size", f"{height}x{width}", allowed)
         return Graph(image, logits, tuple(build.ops))
 
     @cached_property

@@ -86,7 +86,7 @@ def lower_at(network: Classifier, height: int, width: int) -> Graph:
         return network.graph_at(height, width)
     if min(height, width) < network.total_stride:
         allowed = f"must have sides of at least the total stride, {network.total_stride}"
-        raise ConfigError("input size", f"{height}x{width}", allowed)
+        raise ConfigError("image_size", f"{height}x{width}", allowed)
     return _lowered(network, Value("input", network.channels, height, width))
 
 

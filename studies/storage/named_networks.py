@@ -10,7 +10,7 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.resolution import resolution_of
 from nas_sv2.space.families.published import full_name, published_network
 from nas_sv2.space.model_files.model_file import RUNTIMES, load_model_file
-from nas_sv2.space.networks.lowering import Classifier, Network, load_network
+from nas_sv2.space.networks.lowering import Classifier, Network, load_network, lower
 from nas_sv2.space.onnx_models.model import ENDING, Shapes, load_model
 from nas_sv2.studies.findings.attributes import IDENTITY
 from nas_sv2.studies.findings.record import Record
@@ -89,7 +89,12 @@ def _with_input(
         allowed = f"must be 1xCHANNELSxHEIGHTxWIDTH for {named.name}, as 1x3x96x128"
         raise ConfigError("input", _typed(shape), allowed)
     _, channels, *size = shape
-    formed = replace(named.network, channels=channels, resolution=resolution_of(*size))
+    try:
+        formed = replace(named.network, channels=channels, resolution=resolution_of(*size))
+        lower(formed)
+    except ConfigError as error:
+        allowed = f"must fit {named.name}, whose {error.field} {error.sentence}"
+        raise ConfigError("input", _typed(shape), allowed) from None
     return Named(f"{named.name} at {_typed(shape[1:])}", formed)
 
 

@@ -243,7 +243,10 @@ def test_an_ability_that_it_lacks_is_refused_by_one_clear_line(tmp_path: Path) -
             partial(device_of, target),
             "must be a measured target",
         ),
-        (partial(target.with_plan, batch=8), "cannot be set: board runs no network by a plan"),
+        (
+            partial(target.with_plan, batch=8),
+            "plan.batch must be left out: board has no such setting",
+        ),
     ):
         with pytest.raises(Exception, match=error) as caught:
             refused()

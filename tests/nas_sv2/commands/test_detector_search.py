@@ -159,7 +159,7 @@ def test_a_winner_is_exported_whole(run: Run, command_line: Run) -> None:
         (("--input", "96x96"), "--input must be HEIGHTxWIDTHx3"),
         (("--input", "64x96x1"), "--input must be HEIGHTxWIDTHx3"),
         (("--input", f"{'9' * 5000}x96x3"), "--input must be HEIGHTxWIDTHxCHANNELS"),
-        (("--input", "4x4x3"), "must have sides of at least the total stride"),
+        (("--input", "4x4x3"), "--input must have sides of at least the total stride"),
         (("--guidelines", "paper"), "--guidelines must be off with task detection"),
         (("--stop-rule",), "--stop-rule must be left out with task detection"),
         (("--latency", "auto"), "--latency must be measured with task detection"),

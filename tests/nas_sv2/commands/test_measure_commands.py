@@ -254,9 +254,14 @@ def test_bad_input_is_one_line_that_names_it_and_writes_nothing(
     ("arguments", "named"),
     [
         (("measure", NAMES[0], "--target", "cpu", "--precision", "fp16"), "'fp16'"),
-        (("measure", NAMES[0], "--target", "arm", "--threads", "2"), "plan.threads .*; got 2"),
+        (
+            ("measure", NAMES[0], "--target", "arm", "--threads", "2"),
+            "^nas-sv2: --threads must be left out: arm has no such setting; got '2'",
+        ),
+        (("measure", NAMES[0], "--target", "arm", "--affinity=0,1"), "--affinity .*; got '0,1'"),
+        (("measure", NAMES[0], "--target", "arm", "--sustained", "2"), "--sustained .*; got '2'"),
         (("device", "grade", "--target", "arm"), "must be a measured target"),
-        (("device", "grade", "--target", "arm", "--threads", "2"), "plan.threads .*; got 2"),
+        (("device", "grade", "--target", "arm", "--threads", "2"), "--threads .*; got '2'"),
     ],
 )
 def test_what_a_target_cannot_do_is_one_line(

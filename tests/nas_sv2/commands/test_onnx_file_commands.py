@@ -137,7 +137,10 @@ def test_cost_of_a_file(command_line: Run, own: Path) -> None:
             ("network", "cost", V2, "--input", "2x3x96x96"),
             "must be 1xCHANNELSxHEIGHTxWIDTH",
         ),
-        (("network", "cost", V2, "--input", "1x3x8x128"), "resolution must be at least the total"),
+        (
+            ("network", "cost", V2, "--input", "1x3x8x128"),
+            "--input must fit shufflenet_v2_x0_5, whose resolution must be at least the total",
+        ),
         (("measure", "wide.onnx", "-t", "arm"), "leaves axis 0 open"),
         (("measure", str(LIGHT / "light_resnet50.onnx"), "-t", "arm"), "got 'Sum'"),
         (

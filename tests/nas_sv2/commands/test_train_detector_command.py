@@ -89,7 +89,11 @@ def test_a_detector_starts_from_weights(run: Run) -> None:
         (("--data", "animals"), "--data must be drawn (the demo data of detection) or coco:PATH"),
         (("--data", "coco:none"), "there is no such folder; got 'coco:none'"),
         (("--head", "yolo"), "--head must be one of light-head, ssdlite; got 'yolo'"),
-        (("--image-size", "16x16"), "total stride, 32; got '16x16'"),
+        (
+            ("--image-size", "16x16"),
+            "--image-size must have sides of at least the total stride, 32; got '16x16'",
+        ),
+        (("--image-size", "99999x8"), "--image-size must be pixels, from 1 to 16384; got 99999"),
         (("--recipe", "quick"), "--recipe must be detector, detector-quick, or a file"),
         (("--recipe", "none.yaml"), "must be a readable file"),
         (("--device", "tpu"), "--device must be cpu or cuda; got 'tpu'"),
