@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from nas_sv2.counts import counted
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.decoding import FITS
 from nas_sv2.evaluate.data.folder_tree import SAME_FILE, Folder, Found, Tree, walk
@@ -232,7 +233,7 @@ def _facts(file: Path) -> tuple[int, int]:
 def left_out_lines(left_out: Mapping[str, Sequence[str]]) -> list[str]:
     """Return a line for each reason to leave files out, with their number and first names."""
     return [
-        f"left out, {len(names):,} {'file' if len(names) == 1 else 'files'}: "
+        f"left out, {counted(len(names), 'file')}: "
         f"{reason} ({named(sorted(names))})"
         for reason, names in sorted(left_out.items())
         if names

@@ -322,7 +322,7 @@ class _Reader:
                 found = f"lines {first.line} and {row.line} differ about {row.name!r}"
                 raise self.refuse(f"must give each image one {kind}; {found}")
         if repeated:
-            self.notes.append(f"{repeated:,} rows repeat an image, and count once")
+            self.notes.append(f"rows that repeat an image and do not count: {repeated:,}")
         return list(kept.values())
 
     def check_labels(self, table: LabelTable) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
+from nas_sv2.counts import counted
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.folder_tree import READ_ALREADY, Folder, Tree
 from nas_sv2.evaluate.data.split import PARTS
@@ -199,7 +200,7 @@ class _Reader:
         where = f"{folder.path!r}" if folder.path else "it"
         if folder.images and not folder.filled:
             raise self.refuse(
-                f"{where} has {len(folder.images):,} images and no class folders; "
+                f"{where} has {counted(len(folder.images), 'image')} and no class folders; "
                 f"labels in a table are read by csv:FILE{self.a_table}"
             )
         if not folder.folders:

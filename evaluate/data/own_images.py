@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nas_sv2.counts import counted
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.chunk_decoding import Progress
 from nas_sv2.evaluate.data.decoding import CLEAR_WHITE, DIM, MOST_LEVEL, full_level, is_clear_white
@@ -138,9 +139,7 @@ def check_counts(
         ConfigError: If there is one.
     """
     lone = "; each class has one image only" if counts["train"] == [1] * len(names) > [1] else ""
-    copies = (
-        f"; {left_out:,} were left out, as a later part has a copy of each" if left_out else ""
-    )
+    copies = f"; left out, as a later part has a copy of each: {left_out:,}" if left_out else ""
     for part in counts:
         if not images[part]:
             why = copies if part != "test" else ""
@@ -161,11 +160,11 @@ def notes_of(prepared: Prepared, listing: Listing) -> list[str]:
         notes.append(share_in_words(prepared.counts, share, prepared.class_names))
     if prepared.left_out:
         notes.append(
-            f"left out: {prepared.left_out:,} images whose copy (mirrored ones count) is in a "
-            "part that networks are compared on"
+            f"left out: {counted(prepared.left_out, 'image')} whose copy (mirrored ones count) is "
+            "in a part that networks are compared on"
         )
     if prepared.contradictions:
-        notes.append(f"{prepared.contradictions:,} images have a copy with another label")
+        notes.append(f"images with a copy of another label: {prepared.contradictions:,}")
     notes += lacking_in_words(counts, names)
     notes += _levels_in_words(prepared.highest)
     if prepared.aspect > WIDE and prepared.fit == "crop":
@@ -348,7 +347,7 @@ class ArrayFile:
             if ("images", part) not in found:
                 raise self._refused(f"must have images for {found['labels', part]}")
         if others:
-            self.notes.append(f"left out, {len(others)} arrays that are not read: {named(others)}")
+            self.notes.append(f"left out, not read: {named(others)}")
         return found
 
     def _refused(self, sentence: str) -> ConfigError:
@@ -589,7 +588,7 @@ def _split(
         )
     notes = []
     if left_out := int((chosen == LEFT_OUT).sum()):
-        notes.append(f"left out: {left_out:,} images whose copy is in val or test")
+        notes.append(f"left out: {counted(left_out, 'image')} whose copy is in val or test")
     if differing := contradictions(keys, every):
-        notes.append(f"{differing:,} images have a copy with another label")
+        notes.append(f"images with a copy of another label: {differing:,}")
     return parts, notes

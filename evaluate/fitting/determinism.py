@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import joblib
 import torch
 
+from nas_sv2.counts import counted
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.main_memory import memory_bytes
 
@@ -45,7 +46,7 @@ def check_workers(count: int | None, field: str = "workers") -> None:
     """
     cores = core_count()
     if count is not None and not 1 <= count <= MOST_PER_CORE * cores:
-        most = f"{MOST_PER_CORE * cores}; this process may use {cores} cores"
+        most = f"{MOST_PER_CORE * cores}; this process may use {counted(cores, 'core')}"
         raise ConfigError(field, count, f"must be a whole number from 1 to {most}")
 
 

@@ -21,6 +21,11 @@ from nas_sv2.plain_data import parse_json, printable
 from nas_sv2.space.units.architecture import Architecture
 
 
+def describe_place(place: str) -> str:
+    """Describe the processor of a training; with one thread it is stored as `cpu, 1 threads`."""
+    return place.replace(", 1 threads", ", 1 thread")
+
+
 def data_key(data: str) -> str:
     """The name of the content in `SPEC@KEY`: the same images elsewhere are the same data."""
     return data.rpartition("@")[2]

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, NoReturn, Self, get_args
 
+from nas_sv2.counts import counted
 from nas_sv2.errors import MeasurementError
 from nas_sv2.latency.agent import estimator
 from nas_sv2.latency.agent.estimator import Samples
@@ -508,7 +509,7 @@ class Measurement:
             advice = "" if has_advice else "; close other programs"
             found.append(f"unstable: p95/median {self.noise:.2f}{advice}")
         if self.ci_ms is None:
-            found.append(f"no interval from {self.runs} runs; measure longer")
+            found.append(f"no interval from {counted(self.runs, 'run')}; measure longer")
         return found
 
     def latency(self, device: str, stored: bool = False) -> Latency:

@@ -16,6 +16,7 @@ from nas_sv2.commands.options import (
     resolution,
     resumable,
 )
+from nas_sv2.counts import counted
 from nas_sv2.show.terminal import say, say_json
 
 app = typer.Typer(
@@ -93,12 +94,12 @@ def clear(
     caches = prepared_data(data)
     if caches and not yes:
         room = in_words(sum(cache.bytes_on_disk for cache in caches))
-        ask_first(f"Remove {len(caches)} prepared data sets, {room}?")
+        ask_first(f"Remove {counted(len(caches), 'prepared data set')}, {room}?")
     freed = sum(cache.clear() for cache in caches)
     if as_json:
         say_json({"removed": len(caches), "bytes": freed})
     else:
-        say(f"removed {len(caches)} of the prepared data sets, {in_words(freed)}")
+        say(f"removed {counted(len(caches), 'prepared data set')}, {in_words(freed)}")
 
 
 def _print(facts: dict[str, Any], as_json: bool) -> None:

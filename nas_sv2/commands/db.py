@@ -15,6 +15,7 @@ from nas_sv2.commands.options import (
     open_database,
     print_notes,
 )
+from nas_sv2.counts import counted
 from nas_sv2.passwords import masked
 from nas_sv2.show.terminal import say, say_json, write_line
 
@@ -139,7 +140,7 @@ def repair(storage: Storage = STORAGE, yes: Yes = False, as_json: AsJson = False
 
 
 def _count(number: int) -> str:
-    return f"{number} measurement{'' if number == 1 else 's'}"
+    return counted(number, "measurement")
 
 
 def _skipped(number: int) -> str:

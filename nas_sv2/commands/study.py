@@ -33,6 +33,7 @@ from nas_sv2.commands.options import (
     silence_optuna,
     waiting,
 )
+from nas_sv2.counts import counted
 from nas_sv2.files import TEXTS, checked_out, write_out
 from nas_sv2.show.terminal import say, say_json
 
@@ -360,7 +361,8 @@ def delete_study(
 
     opened = open_study(study, storage=open_database(storage))
     if not yes:
-        ask_first(f"Delete study {study}, {len(opened.records)} finished trials, confirmations?")
+        trials = counted(len(opened.records), "finished trial")
+        ask_first(f"Delete study {study}, {trials}, confirmations?")
     deleted = opened.delete()
     if as_json:
         say_json(dataclasses.asdict(deleted))

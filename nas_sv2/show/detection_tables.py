@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
 
+from nas_sv2.counts import counted
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.show.console import plain_table
 from nas_sv2.studies.paper.detection import Agreement, DetectionRow, DetectionTable
@@ -192,7 +193,7 @@ def metrics_lines(metrics: Mapping[str, Any]) -> list[str]:
         + f" % on {metrics['images']:,} validation images",
         f"{whole:.1f} M multiply-adds, {backbone:.1f} M of them in the backbone"
         + COUNTED.get(metrics["head"], ""),
-        f"{metrics['passes']} passes in {metrics['seconds']:,.0f} s; "
+        f"{counted(metrics['passes'], 'pass', 'passes')} in {metrics['seconds']:,.0f} s; "
         f"the ONNX file finds torch's boxes on "
         f"{metrics['onnx_equals_torch_on']} of {metrics['onnx_compared_on']} images",
     ]

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import RenderableType
 
 from nas_sv2.api.device_costs import GuidelineRun
+from nas_sv2.counts import counted
 from nas_sv2.latency.guidelines.experiment_run import ExperimentRow, TimedTable, times_of
 from nas_sv2.latency.measurements.measurement import Interval
 from nas_sv2.show.console import plain_table
@@ -136,7 +137,7 @@ def _mflops(row: Row) -> str:
 def inversion_notes(comparison: PaperComparison, found: list[Inversion]) -> list[str]:
     """Return the number of inversions and their definition."""
     rules = dict.fromkeys(session.orders.rule for session in comparison.sessions)
-    count = f"{len(found)} inversion{'' if len(found) == 1 else 's'}"
+    count = counted(len(found), "inversion")
     within = f"FLOPs within {EQUAL_FLOPS_WITHIN:.0%}, the fewer slower, settled orders only"
     more = f"; the worst {SHOWN_INVERSIONS} are shown, --json lists all"
     return [f"{count}: {within}" + more * (len(found) > SHOWN_INVERSIONS), *rules]

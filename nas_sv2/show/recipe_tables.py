@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 
 from rich.console import RenderableType
 
+from nas_sv2.counts import counted
+from nas_sv2.evaluate.fitting.evaluation import describe_place
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.evaluate.recipes.scores import facts_of
 from nas_sv2.show.console import plain_table
@@ -95,13 +97,13 @@ def _facts(certificate: Certificate) -> list[str]:
     lines = [
         f"- data: {certificate.data}",
         f"- against: `{certificate.reference}`, {_longer(certificate)}"
-        f"mean of {certificate.seeds} seeds",
+        f"mean of {counted(certificate.seeds, 'seed')}",
         f"- networks: {len(certificate.joint)} that vary jointly, {len(certificate.matched)} of "
         f"equal FLOPs (±5 %), space {certificate.space} ({certificate.space_digest})",
         f"- scores: {_scores(certificate)}; higher is better",
         f"- cost of a candidate: {certificate.seconds:.1f} s on one thread, mean"
         f"{_before(certificate)}",
-        f"- trained on: {certificate.place}",
+        f"- trained on: {describe_place(certificate.place)}",
         f"- recipes: {certificate.recipe_digest}, reference {certificate.reference_digest}",
     ]
     if noise is None or reference is None or smallest is None:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
 
+from nas_sv2.counts import counted
+from nas_sv2.evaluate.fitting.evaluation import describe_place
 from nas_sv2.evaluate.recipes.scores import facts_of
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.show.console import plain_table
@@ -246,19 +248,23 @@ def study_data(facts: StudyFacts) -> dict[str, Any]:
 
 def deleted_lines(found: Deleted) -> list[str]:
     """Say which parts of a study were removed, and which stay."""
+    trials, records = counted(found.trials, "trial"), counted(found.records, "record")
+    files = counted(len(found.artifacts), "attached file")
     return [
-        f"{found.name}: {found.trials} trials and {found.records} records removed",
-        *([f"{found.weights} removed"] if found.weights else []),
-        *([f"{len(found.artifacts)} attached files removed"] if found.artifacts else []),
+        f"{found.name}: removed {trials} and {records}",
+        *([f"removed {found.weights}"] if found.weights else []),
+        *([f"removed {files}"] if found.artifacts else []),
         "its measurements and its candidates' trainings stay: other studies use them",
     ]
 
 
 def leftovers_lines(found: Leftovers) -> list[str]:
     """Describe the leftovers of deleted studies."""
-    lines = [f"{found.records} records of {len(found.keys)} deleted studies"] if found.keys else []
+    records = counted(found.records, "record")
+    studies = counted(len(found.keys), "deleted study", "deleted studies")
+    lines = [f"{records} of {studies}"] if found.keys else []
     lines += [f"weights and checkpoints in {path}" for path in found.weights]
-    lines += [f"{len(found.artifacts)} attached files"] if found.artifacts else []
+    lines += [counted(len(found.artifacts), "attached file")] if found.artifacts else []
     return lines
 
 
@@ -351,7 +357,7 @@ def confirmation_notes(found: Confirmation) -> list[str]:
         *([found.describe_majority()] if found.uneven else []),
         *filter(None, [found.describe_unlearnt()]),
         found.method,
-        f"trained on {found.place}",
+        f"trained on {describe_place(found.place)}",
         *sorted(rules),
         *latency_notes(rows),
     ]
@@ -452,7 +458,8 @@ def replay_data(found: "Replayed") -> dict[str, Any]:
 def _agreement(comparison: ReplayComparison) -> str:
     tau, rho = comparison.tau, comparison.rho
     if tau is None or rho is None:
-        return f"{len(comparison.moves)} networks are too few for a rank correlation"
+        few = counted(len(comparison.moves), "network")
+        return f"no rank correlation of {few}: that is too few"
     return (
         f"order by latency on {comparison.old_target} against {comparison.target}, "
         f"{len(comparison.moves)} networks: Kendall's τ {tau}, Spearman's ρ {rho}"

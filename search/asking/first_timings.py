@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from nas_sv2.counts import counted
 from nas_sv2.errors import MeasurementError
 from nas_sv2.latency.targets.target import Target
 from nas_sv2.search.asking.judge import features_of
@@ -55,9 +56,8 @@ def timed_first(
     known: dict[str, dict[str, float]] = dict(study.user_attrs.get(FIRST_MS, {}))
     for name, target in running.items():
         if name not in known:
-            on_event(
-                Notice(f"{name}: {len(chosen)} networks are timed, so that the search knows it")
-            )
+            timed = counted(len(chosen), "network")
+            on_event(Notice(f"{name}: timing {timed}, so that the search knows it"))
             on_event(StageEntered(f"latency on {name}: networks that cover the space"))
             networks = [one.architecture for one in chosen.values()]
             known[name] = _timed(name, target, networks, on_event)

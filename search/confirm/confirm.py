@@ -17,6 +17,7 @@ from typing import Any
 
 import optuna
 
+from nas_sv2.counts import counted
 from nas_sv2.database.database import Database
 from nas_sv2.database.locks import hold_now
 from nas_sv2.errors import ConfigError
@@ -333,7 +334,7 @@ def _looked_at(
     if not asked:
         return []
     return [
-        f"this study has asked the test images {asked} time{'s' * (asked > 1)} before: what is "
+        f"this study has asked the test images {counted(asked, 'time')} before: what is "
         "chosen by several confirmations is chosen by them"
     ]
 

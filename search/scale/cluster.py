@@ -24,6 +24,7 @@ from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+from nas_sv2.counts import counted
 from nas_sv2.errors import ConfigError, DeviceError, EvaluationError, MeasurementError, NasError
 from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.data.image_data import ImageData
@@ -87,8 +88,9 @@ class Cluster:
         names = {name for node in nodes for name in node if name.startswith(OFFERED)}
         devices = ", ".join(sorted(name.removeprefix(OFFERED) for name in names))
         return (
-            f"cluster   {self.address}: {len(nodes)} nodes, {self.total('CPU')} CPUs, "
-            f"{self.total('GPU')} GPUs" + (f"; devices {devices}" if devices else "")
+            f"cluster   {self.address}: {counted(len(nodes), 'node')}, "
+            f"{counted(self.total('CPU'), 'CPU')}, "
+            f"{counted(self.total('GPU'), 'GPU')}" + (f"; devices {devices}" if devices else "")
         )
 
     def is_able(self, needs: Mapping[str, float]) -> bool:

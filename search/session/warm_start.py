@@ -14,6 +14,7 @@ from typing import Any, Self
 import msgspec
 import optuna
 
+from nas_sv2.counts import counted
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.choices.search_space import SearchSpace
@@ -123,7 +124,7 @@ class WarmStart:
             other: The other study; None for none.
             space: The space of the search.
         """
-        described = [f"start     {_counted(len(own))} of your own"] if own else []
+        described = [f"start     {counted(len(own), 'network')} of your own"] if own else []
         found, informing = list(own), None
         if other is not None:
             formed = {trial: in_form_of(space, network) for trial, network in other.front.items()}
@@ -132,7 +133,7 @@ class WarmStart:
             found += inside
             informing = other.model(space)
             described.append(
-                f"start     {_counted(len(inside))} from the front of {other.name}; "
+                f"start     {counted(len(inside), 'network')} from the front of {other.name}; "
                 + other.describe(informing)
             )
             described += [
@@ -143,7 +144,3 @@ class WarmStart:
         distinct = {network.digest: network for network in found}
         params = [space.params_of(one) for one in distinct.values()]
         return cls(params, tuple(described), informing)
-
-
-def _counted(count: int) -> str:
-    return f"{count} network{'' if count == 1 else 's'}"

@@ -18,6 +18,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from nas_sv2.counts import counted
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.resolution import height_and_width
 from nas_sv2.studies.dashboard.artifacts import artifact_id, artifacts_of
@@ -90,7 +91,7 @@ def study_note(facts: StudyFacts) -> str:
         "data": identity.get("data_content", "not known"),
         "recipe": f"{recipe}, seed {seed}; {_trust(facts)}",
         "networks": facts.describe_forms(),
-        "finished": f"{len(facts.records)} candidates, baselines among them"
+        "finished": f"{counted(len(facts.records), 'candidate')}, baselines among them"
         + (f"; {beyond}" if beyond else ""),
     }
     return _joined(

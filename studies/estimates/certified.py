@@ -33,7 +33,7 @@ def with_fused(certificate: Certificate) -> tuple[Certificate, str]:
     networks = certificate.networks
     scores = np.array([one.scores[0] for one in networks])
     if len(networks) < FEWEST:
-        return certificate, f"{len(networks)} networks are too few for it; it takes {FEWEST}"
+        return certificate, f"it takes {FEWEST} networks, and there are {len(networks)}"
     if np.ptp(scores) == 0:
         return certificate, "all networks have the same score by the recipe"
     try:

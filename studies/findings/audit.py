@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from nas_sv2.counts import counted
 from nas_sv2.studies.findings.attributes import ARCHITECTURE, AUDITED, PRUNED
 from nas_sv2.studies.findings.front import Front
 
@@ -69,8 +70,7 @@ class Pruned:
 
     def describe(self) -> str:
         """Describe the counts in one line."""
-        plural = "s" * (self.pruned != 1)
-        head = f"pruned by {self.guideline}: {self.pruned} candidate{plural}"
+        head = f"pruned by {self.guideline}: {counted(self.pruned, 'candidate')}"
         if self.most_wrong is None:
             return f"{head}, none audited"
         return (

@@ -38,6 +38,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from nas_sv2.counts import counted
 from nas_sv2.documents import reading_stored
 from nas_sv2.evaluate.fitting.evaluation import data_key, describe_majority, is_uneven
 from nas_sv2.evaluate.recipes.scores import ScoreFacts, facts_of
@@ -373,7 +374,7 @@ class Confirmation:
                 "called different, and an interval is not what decided; confirm again"
             )
         return (
-            f"{self.together} comparison{'s' * (self.together > 1)} judged "
+            f"{counted(self.together, 'comparison')} judged "
             "together (Holm): the chance that any verdict is wrong is 5 %, and an interval is at "
             "the level at which its comparison was judged"
         )

@@ -7,6 +7,7 @@ count by their results.
 
 from dataclasses import dataclass
 
+from nas_sv2.counts import counted
 from nas_sv2.studies.findings.audit import Pruned
 from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.record import STOP_RULE
@@ -38,10 +39,9 @@ class StopAudit:
 
     def describe(self) -> str:
         """Describe the effects in one line."""
-        plural = "s" * (self.stopped != 1)
         head = (
-            f"{self.stopped} training{plural} stopped early, {self.saved:.0%} of the time saved "
-            f"({self.saved_s / 60:.1f} min)"
+            f"{counted(self.stopped, 'training')} stopped early, {self.saved:.0%} of the time "
+            f"saved ({self.saved_s / 60:.1f} min)"
         )
         if not self.audited:
             return f"{head}; none audited"

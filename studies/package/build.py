@@ -8,12 +8,13 @@ from pathlib import Path
 
 import optuna
 
+from nas_sv2.counts import counted
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, DeviceError, EvaluationError, NasError
 from nas_sv2.evaluate.data.data_sample import DataSample
 from nas_sv2.evaluate.fitting.augment import Normalise
 from nas_sv2.evaluate.fitting.determinism import former_threads
-from nas_sv2.evaluate.fitting.evaluation import Evaluation, Figure, Trained
+from nas_sv2.evaluate.fitting.evaluation import Evaluation, Figure, Trained, describe_place
 from nas_sv2.evaluate.fitting.evaluator import EvaluatorChoice, Setting, Trainer, trained_form
 from nas_sv2.evaluate.fitting.subset import choose_subset
 from nas_sv2.latency.measurements.store import MeasurementStore
@@ -256,7 +257,9 @@ def _winner(
         sample = kept
     trained = _trained(record, evaluator, sample)
     if count := count_flushed(lower(trained), weights):
-        notify(f"{count:,} weights closer to 0 than {LEAST_WEIGHT:g} become 0 in every file")
+        notify(
+            f"in every file, {counted(count, 'weight')} closer to 0 than {LEAST_WEIGHT:g} became 0"
+        )
     normalise = Normalise(sample.mean, sample.deviation)
     winner = TrainedNetwork.of(
         record.architecture, trained, weights, normalise, sample, validation
@@ -337,6 +340,6 @@ def same_again(training: Trainer, record: Record) -> Trained:
         raise EvaluationError(
             f"the weights were not kept, and training again gives {now.describe()}, not "
             f"{was.describe()}: "
-            f"was it trained on another machine ({record.evaluation.device})?"
+            f"was it trained on another machine ({describe_place(record.evaluation.device)})?"
         )
     return trained

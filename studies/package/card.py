@@ -8,8 +8,9 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from nas_sv2.counts import counted
 from nas_sv2.evaluate.data.data_sample import DataSample
-from nas_sv2.evaluate.fitting.evaluation import FIGURES, Figure, is_uneven
+from nas_sv2.evaluate.fitting.evaluation import FIGURES, Figure, describe_place, is_uneven
 from nas_sv2.evaluate.recipes.files import recipe_to_document
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.evaluate.recipes.scores import LabelKind, facts_of, kind_in
@@ -175,8 +176,8 @@ def forms_section(document: Mapping[str, Any]) -> list[list[str]]:
     said = _images_in_words(document) + _int8_in_words(document)
     if document["set_to_zero"]:
         said += (
-            f" {document['set_to_zero']:,} weights that were closer to 0 than {LEAST_WEIGHT:g} "
-            "are 0 in every file: processors are slow with so small numbers."
+            f" In every file, {counted(document['set_to_zero'], 'weight')} closer to 0 than "
+            f"{LEAST_WEIGHT:g} became 0: processors are slow with so small numbers."
         )
     if document["no_int8"]:
         said += f" There is no int8 form: {escaped(document['no_int8'])}."
@@ -564,11 +565,11 @@ def _accuracy(record: Record) -> Sequence[tuple[object, ...]]:
         rows.append(("compared by", evaluation.describe_score()))
     recipe = (
         f"{evaluation.recipe} ({evaluation.recipe_digest}), seed {evaluation.seed}, "
-        f"{evaluation.epochs} epochs, {evaluation.train_images:,} image passes{stopped}"
+        f"{counted(evaluation.epochs, 'epoch')}, {evaluation.train_images:,} image passes{stopped}"
     )
     rows += [
         ("recipe", recipe),
         ("data", evaluation.data),
-        ("trained on", evaluation.device),
+        ("trained on", describe_place(evaluation.device)),
     ]
     return rows

@@ -4,8 +4,10 @@ import dataclasses
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from nas_sv2.counts import counted
 from nas_sv2.errors import StoreError
 from nas_sv2.evaluate.data.data_sample import DataSample
+from nas_sv2.evaluate.fitting.evaluation import describe_place
 from nas_sv2.evaluate.fitting.validation import Validation
 from nas_sv2.evaluate.full.result import FullyTrained, LossFromFloat
 from nas_sv2.evaluate.full.training import FullRun
@@ -121,9 +123,9 @@ def full_card(document: Mapping[str, Any], files: Iterable[str]) -> str:
         "validation": _found(document["validation"], recipe["score"]),
         "test": _found(document["test"], recipe["score"]),
         "recipe": f"{recipe['name']} ({document['recipe_digest']}), seed {document['seed']}, "
-        f"{len(passes)} passes, {passes[-1]['step']:,} steps",
+        f"{counted(len(passes), 'pass', 'passes')}, {counted(passes[-1]['step'], 'step')}",
         "data": document["data"],
-        "trained on": f"{document['device']}, {document['seconds']:,.0f} s",
+        "trained on": f"{describe_place(document['device'])}, {document['seconds']:,.0f} s",
         **teacher_rows(document),
         **_start(document.get("start")),
         **_int8(document.get("int8_training"), document["forms"]),

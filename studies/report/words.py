@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nas_sv2.counts import counted
 from nas_sv2.evaluate.recipes.scores import SHARES, facts_of, in_unit_of_labels
 from nas_sv2.space.graph.peak_memory import memory_in_words
 from nas_sv2.studies.estimates.study_estimates import SURE
@@ -231,7 +232,7 @@ def trust_of(facts: StudyFacts) -> str:
             f"networks for candidates{_confirmed(facts)}."
         )
     ties = len(facts.ties)
-    pairs = "no two neighbours" if not ties else f"{ties} pair{'s' * (ties > 1)} of neighbours"
+    pairs = "no two neighbours" if not ties else f"{counted(ties, 'pair')} of neighbours"
     least = facts.certificate.smallest_difference
     if least is None:
         return "The recipe is certified with one seed only: how large its noise is is not known."
@@ -383,9 +384,11 @@ def time_lines(facts: StudyFacts) -> list[str]:
         for verdict in ("finished", "rejected", "duplicate", "failed", "interrupted")
         if times.of(verdict)
     ]
-    lines = [f"{len(times.steps)} trials: {', '.join(counts)}."]
+    lines = [f"{counted(len(times.steps), 'trial')}: {', '.join(counts)}."]
     if known := sum(step.known for step in times.steps):
-        lines.append(f"{known} trainings were answered by an earlier study and cost no time here.")
+        lines.append(
+            f"An earlier study answered {counted(known, 'training')}, which cost no time here."
+        )
     if times.steps:
         wall, unit = duration(times.wall_s)
         first = times.steps[0].began

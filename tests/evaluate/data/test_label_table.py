@@ -56,7 +56,11 @@ def counts(listing: Listing) -> dict[str, int]:
         (f"path,label\n{ROWS}".encode("utf-16"), PETS, ""),
         ("label,id,path\ncat,1,a.png\ndog,2,b.png\n", {"train/cat": 1, "train/dog": 1}, "'id'"),
         (f"path,label\n\n{ROWS}\n\n", PETS, ""),
-        (f"path,label\n{ROWS}./a.png,cat\n", PETS, "1 rows repeat an image"),
+        (
+            f"path,label\n{ROWS}./a.png,cat\n",
+            PETS,
+            "rows that repeat an image and do not count: 1",
+        ),
         (
             'path,label\n"sub/f g.png"," cat "\nsub\\e.png,dog\n',
             {"train/cat": 1, "train/dog": 1},

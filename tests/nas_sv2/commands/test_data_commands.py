@@ -84,7 +84,7 @@ def test_another_resolution_is_another_cache_and_all_are_cleared(run: Run, folde
         assert json.loads(run("prepare", spec, "--resolution", side, "--json")[1])["side"] == int(
             side
         )
-    assert run("clear", "--yes")[1].startswith("removed 2 of the prepared data sets, ")
+    assert run("clear", "--yes")[1].startswith("removed 2 prepared data sets, ")
 
 
 def test_a_folder_is_described_as_it_was_prepared(run: Run, folder: Folder) -> None:

@@ -119,8 +119,8 @@ def test_a_deleted_study_leaves_measurements_and_its_neighbour(
     assert (store.path / kept).exists() and weights.path.is_dir()
     code, out, err = command_line("study", "delete", "third", "--yes")
     assert code == 0, err
-    assert "1 trials and 1 records removed" in out
-    assert "1 attached files removed" in out and str(weights.path) in out
+    assert "removed 1 trial and 1 record" in out
+    assert "removed 1 attached file" in out and str(weights.path) in out
     assert not (store.path / kept).exists() and not weights.path.exists()
     assert rows(at, "nas_records") == before["nas_records"] - 1
     assert rows(at, "trials") == before["trials"] - 1

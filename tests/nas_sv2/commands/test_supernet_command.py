@@ -137,7 +137,7 @@ def test_it_is_certified_like_a_recipe(
     code, out, err = command_line(*qualify, "--reference", "recipe.yaml")
     assert code == 0, err
     assert "s for the supernet, once" in out
-    assert "- against: `recipe`, mean of 1 seeds" in out
+    assert "- against: `recipe`, mean of 1 seed" in out
     assert "noise of the seed: not known" in out
     code, again, err = command_line(*qualify, "--reference", "recipe.yaml")
     assert code == 0, err

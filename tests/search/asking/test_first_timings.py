@@ -45,7 +45,7 @@ def test_networks_that_cover_the_space_are_timed_once_and_kept(tmp_path: Path) -
     assert all(g4_elementwise(lower(one)) <= 0.5 for one in timed)
     notices = [event.reason for event in heard.events if isinstance(event, Notice)]
     began, left = notices
-    assert began == "kept: 12 networks are timed, so that the search knows it"
+    assert began == "kept: timing 12 networks, so that the search knows it"
     assert left.endswith(" is left out of the first measurements: no time")
     assert left.startswith("kept: ") and left[6:14] not in [one.digest[:8] for one in timed]
     for one, ms in found["kept"]:

@@ -31,7 +31,7 @@ def test_a_certificate_shows_it_beside_recipe_and_counting() -> None:
 def test_four_networks_have_no_fused_estimate() -> None:
     known = certificate()
     few = dataclasses.replace(known, joint=known.joint[:4])
-    assert with_fused(few) == (few, "4 networks are too few for it; it takes 5")
+    assert with_fused(few) == (few, "it takes 5 networks, and there are 4")
     alike = tuple(dataclasses.replace(one, scores=(0.5, 0.5)) for one in known.joint)
     assert "the same score" in with_fused(dataclasses.replace(known, joint=alike))[1]
 
