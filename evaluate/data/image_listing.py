@@ -233,8 +233,7 @@ def _facts(file: Path) -> tuple[int, int]:
 def left_out_lines(left_out: Mapping[str, Sequence[str]]) -> list[str]:
     """Return a line for each reason to leave files out, with their number and first names."""
     return [
-        f"left out, {counted(len(names), 'file')}: "
-        f"{reason} ({named(sorted(names))})"
+        f"left out, {counted(len(names), 'file')}: {reason} ({named(sorted(names))})"
         for reason, names in sorted(left_out.items())
         if names
     ]

@@ -49,6 +49,7 @@ from nas_sv2.search.loop.claim import (
     Orphans,
     TrialClaim,
     Watch,
+    fixed_params,
 )
 from nas_sv2.search.loop.kept_weights import too_far
 from nas_sv2.search.loop.outages import DATABASE, Outages
@@ -280,6 +281,12 @@ class Loop:
             return True
         time.sleep(POLL_S)
         return False
+
+    @property
+    def waiting_starts(self) -> int:
+        """Number of candidates to start with that were not asked yet."""
+        waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        return sum(fixed_params(trial) in self.starts for trial in waiting)
 
     def _is_room(self, trials: int) -> bool:
         """Whether fewer than `trials` trials have finished.

@@ -12,6 +12,7 @@ from typing import TypeVar
 import optuna
 from optuna.samplers import RandomSampler
 
+from nas_sv2.counts import counted
 from nas_sv2.database.database import Database
 from nas_sv2.database.locks import TrainingPause
 from nas_sv2.database.processes import is_alive
@@ -136,7 +137,7 @@ def search(plan: SearchPlan, db: Database, on_event: OnEvent = ignore) -> Search
             if isinstance(ended_by, KeyboardInterrupt):
                 db.hurry()
             try:
-                return _found(loop, ended_by)
+                return _found(loop, ended_by, plan.trials)
             except DATABASE as failed:
                 if not isinstance(ended_by, KeyboardInterrupt):
                     raise
@@ -144,10 +145,15 @@ def search(plan: SearchPlan, db: Database, on_event: OnEvent = ignore) -> Search
                 raise ended_by from failed
 
 
-def _found(loop: Loop, ended_by: NasError | KeyboardInterrupt | None) -> SearchResult:
+def _found(loop: Loop, ended_by: NasError | KeyboardInterrupt | None, trials: int) -> SearchResult:
     """Read what was found, after measuring its front if the search came to its end."""
     with store_errors():
         loop.follow()
+        if ended_by is None and loop.store.known >= trials and (left := loop.waiting_starts):
+            notify(loop.on_event)(
+                f"{counted(left, 'network')} to start with not asked, as the study has its "
+                f"trials; --trials {loop.store.known + left} goes on"
+            )
         if ended_by is None or isinstance(ended_by, InfeasibleError):
             ended_by = _end_of(lambda: _measure_front(loop)) or ended_by
         return SearchResult(loop.study_name, loop.store.all(), ended_by)

@@ -2,22 +2,29 @@
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import optuna
 import pytest
+from doubles import EventRecorder
 from optuna.samplers import RandomSampler
 from sqlalchemy import text
 
+from nas_sv2.api.searching import search
 from nas_sv2.database.database import Database
 from nas_sv2.evaluate.fitting import determinism
+from nas_sv2.evaluate.fitting.evaluation import Evaluation
 from nas_sv2.evaluate.recipes.files import recipe_to_document
+from nas_sv2.search.events.events import Notice
 from nas_sv2.search.session import session
 from nas_sv2.search.session.plan import plan_search
 from nas_sv2.search.session.session import _is_alone, _with_recipe_of_study
+from nas_sv2.space.choices.extremes import smallest
+from nas_sv2.space.choices.levels import open_space
+from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.study import create_or_resume
 from nas_sv2.studies.storage.trial_lease import TrialLeases
@@ -127,3 +134,30 @@ def test_a_study_keeps_the_threads_that_it_was_begun_with(
     opening: Any = None
     assert session._Opening._training_threads(opening, study) == threads
     assert study.user_attrs["training_threads"] == threads
+
+
+class Wide:
+    """An evaluator that needs no training."""
+
+    name = "wide"
+
+    def evaluate(self, architecture: Architecture) -> Evaluation:
+        return Evaluation(architecture.stages[0].width / 1000)
+
+
+def test_a_network_to_start_with_that_a_finished_study_does_not_ask_is_said(
+    tmp_path: Path,
+) -> None:
+    def notices(trials: int, start: Sequence[Architecture] = ()) -> list[str]:
+        heard = EventRecorder()
+        at = f"sqlite:///{tmp_path / 's.db'}"
+        how: dict[str, Any] = {"space": "40M", "evaluator": Wide(), "study": "s", "storage": at}
+        search("arm", trials=trials, start=start, on_event=heard, **how)
+        return [each.reason for each in heard.events if isinstance(each, Notice)]
+
+    own = smallest(open_space("40M"))
+    assert notices(2) == []
+    assert notices(2, [own]) == [
+        "1 network to start with not asked, as the study has its trials; --trials 3 goes on"
+    ]
+    assert notices(3, [own]) == []
