@@ -165,13 +165,19 @@ def parse_document(path: Path, content: bytes, field: str = "file") -> object:
 
 
 @contextmanager
-def reading_stored(what: str) -> Iterator[None]:
-    """Turn any fault of stored data, which others may have written, into one `StoreError`."""
+def reading_stored(what: str, remedy: str = "") -> Iterator[None]:
+    """Turn any fault of stored data, which others may have written, into one `StoreError`.
+
+    Args:
+        what: Name of the data in a sentence.
+        remedy: What makes such data anew, if something does.
+    """
     try:
         yield
     except STORED_FAULTS as error:
         reason = printable(str(error) if isinstance(error, NasError) else repr(error))
-        raise StoreError(f"{what} cannot be read: {reason}") from error
+        advice = f"; {remedy}" if remedy else ""
+        raise StoreError(f"{what} cannot be read: {reason}{advice}") from error
 
 
 STORED_FAULTS = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, NasError)

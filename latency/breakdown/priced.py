@@ -75,10 +75,8 @@ def breakdown_behind(
                 return _of_prices(target) if same and _has_prices(target, network) else None
         except NasError:  # the user has removed the target since
             return None
-    profile = profiles.find_of_name(name)
-    if profile is None or profile.device != latency.device:
-        return None
-    return _of_profile(name, profile)
+    profile = profiles.find_of_name(name, latency.device)
+    return None if profile is None else _of_profile(name, profile)
 
 
 def _has_prices(target: Target, network: Network) -> bool:

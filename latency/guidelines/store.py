@@ -18,6 +18,8 @@ from nas_sv2.latency.guidelines.profile import SCHEMA, GuidelineProfile
 from nas_sv2.latency.targets.target import Target, known_identity
 from nas_sv2.plain_data import parse_json
 
+REMEDY = "nas-sv2 device guidelines makes a new one"
+
 
 class ProfileRow(Base):
     """A stored profile; `document` is the text of `GuidelineProfile.to_json`."""
@@ -91,13 +93,18 @@ class ProfileStore:
         """
         return None if target.identity() is None else self.find(DeviceKey.of(target))
 
-    def find_of_name(self, target: str) -> GuidelineProfile | None:
-        """Return the newest profile of a target of this name, for any device and protocol.
+    def find_of_name(self, target: str, device: str | None = None) -> GuidelineProfile | None:
+        """Return the newest profile of a target of this name, for any protocol.
+
+        Args:
+            target: The name.
+            device: The device in words; None for any.
 
         Raises:
             StoreError: If the database cannot be read or the stored profile is invalid.
         """
-        return self._newest(select(ProfileRow.document).where(ProfileRow.target == target))
+        query = select(ProfileRow.document).where(ProfileRow.target == target)
+        return self._newest(query, device)
 
     def find_digest(self, digest: str) -> GuidelineProfile | None:
         """Return the profile with this digest, or None.
@@ -105,7 +112,8 @@ class ProfileStore:
         Raises:
             StoreError: If the database cannot be read or the stored profile is invalid.
         """
-        return self._newest(select(ProfileRow.document).where(ProfileRow.digest == digest))
+        query = select(ProfileRow.document).where(ProfileRow.digest == digest)
+        return self._newest(query, remedy="a study that began with it needs a backup")
 
     def save(self, key: DeviceKey, profile: GuidelineProfile) -> None:
         """Store `profile`; older ones stay, and the newest counts.
@@ -123,11 +131,19 @@ class ProfileStore:
         with self.db.session("a guideline profile cannot be saved") as session:
             session.add(row)
 
-    def _newest(self, query: Select[str]) -> GuidelineProfile | None:
+    def _newest(
+        self, query: Select[str], device: str | None = None, remedy: str = REMEDY
+    ) -> GuidelineProfile | None:
         with self.db.session("guideline profiles cannot be read") as session:
-            text = session.scalar(query.order_by(ProfileRow.id.desc()).limit(1))
-        with reading_stored("a stored guideline profile"):
-            document = None if text is None else parse_json(text)
-            if document is None or document["schema"] != SCHEMA:
-                return None
-            return GuidelineProfile.from_json(document)
+            for text in session.scalars(query.order_by(ProfileRow.id.desc())):
+                found = _read(text, remedy)
+                if device is None or (found is not None and found.device == device):
+                    return found
+        return None
+
+
+def _read(text: str, remedy: str) -> GuidelineProfile | None:
+    """Read a stored profile; None if it has another schema."""
+    with reading_stored("a stored guideline profile", remedy):
+        document = parse_json(text)
+        return GuidelineProfile.from_json(document) if document["schema"] == SCHEMA else None

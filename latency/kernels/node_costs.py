@@ -150,6 +150,9 @@ class NodeCosts:
             if not all(0 <= cost <= MOST_US for cost in row):
                 raise ValueError(f"{printable(name, 80)} must have costs from 0 to {MOST_US:g} µs")
 
+        if self.coefficients and not any(map(any, self.coefficients.values())):
+            raise ValueError("costs must be above 0 somewhere")
+
     def price(self, piece: Piece) -> float:
         """Return the cost in µs of a kernel whose class was in the bag."""
         return self.price_of(class_of(piece.kernel), terms_of(piece))

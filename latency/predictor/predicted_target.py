@@ -84,7 +84,9 @@ class PredictorStore:
         )
         with self.db.session("predictors cannot be read") as session:
             text = session.scalar(query)
-        with reading_stored("a stored predictor"):
+        with reading_stored(
+            "a stored predictor", "nas-sv2 device predictor --fresh makes a new one"
+        ):
             document = None if text is None else parse_json(text)
             if document is None or document["schema"] != SCHEMA:
                 return None

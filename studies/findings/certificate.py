@@ -247,7 +247,7 @@ class Certificate:
         Raises:
             StoreError: The text is not one.
         """
-        with reading_stored("a stored certificate"):
+        with reading_stored("a stored certificate", "nas-sv2 recipe qualify makes a new one"):
             data = parse_json(text)
             for part in ("joint", "matched"):
                 data[part] = tuple(_trained(one) for one in data[part])

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from doubles import FakeTarget, latency_of
+from sqlalchemy import text
 
 from nas_sv2.database.database import Database
-from nas_sv2.errors import ConfigError, DeviceError, MeasurementError
+from nas_sv2.errors import ConfigError, DeviceError, MeasurementError, StoreError
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.guidelines.experiment_run import ExperimentRow, TimedTable
 from nas_sv2.latency.guidelines.profile import (
@@ -120,6 +121,19 @@ def test_the_newest_of_the_same_device_is_found(
     kept = store.find_digest(older.digest)
     assert kept is not None
     assert kept.fitted_at == older.fitted_at
+
+
+def test_a_damaged_profile_says_what_makes_a_new_one(
+    arm: EmulatedArm, profile: GuidelineProfile, store: ProfileStore
+) -> None:
+    key = DeviceKey.of(arm)
+    store.save(key, profile)
+    with store.db.begin() as connection:
+        connection.execute(text("UPDATE nas_guideline_profiles SET document = '{}'"))
+    with pytest.raises(StoreError, match=r"cannot be read: .*; nas-sv2 device guidelines makes"):
+        store.find(key)
+    store.save(key, profile)
+    assert store.find(key) == profile
 
 
 def test_another_device_of_the_name_is_not_the_same(

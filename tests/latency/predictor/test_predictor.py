@@ -281,8 +281,16 @@ def test_a_document_that_is_no_predictor_is_a_fault(
     place.save(fitted.predictor)
     with store.db.begin() as connection:
         connection.execute(text("UPDATE nas_predictors SET document = '{}'"))
-    with pytest.raises(StoreError, match="a stored predictor cannot be read: KeyError"):
+    remedy = "; nas-sv2 device predictor --fresh makes a new one"
+    with pytest.raises(StoreError, match=f"a stored predictor cannot be read: KeyError.*{remedy}"):
         place.find()
+
+
+def test_a_predictor_without_costs_is_a_fault(fitted: PredictedTarget) -> None:
+    document = fitted.predictor.to_json()
+    document["costs"] = {name: [0.0] * len(row) for name, row in document["costs"].items()}
+    with pytest.raises(ValueError, match="costs must be above 0 somewhere"):
+        predictor.Predictor.from_json(document)
 
 
 @pytest.mark.parametrize(

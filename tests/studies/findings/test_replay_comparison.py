@@ -217,4 +217,7 @@ def test_an_emulated_core_and_a_profile_have_breakdowns(
     for kind, share in fitted.shares(V2).items():
         assert share == pytest.approx(shares[kind], abs=0.05)
     assert breakdown_behind(book, "board", V2, latency_of(2.0), profiles) is None  # another device
+    newer = dataclasses.replace(arm_profile, device="another board")
+    profiles.save(DeviceKey("board", "e", "p"), newer)
+    assert breakdown_behind(book, "board", V2, measured, profiles) is not None
     store.db.close()
