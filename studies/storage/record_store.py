@@ -17,7 +17,9 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    and_,
     cast,
+    delete,
     func,
     or_,
     select,
@@ -163,15 +165,10 @@ class RecordStore:
         Data are compared by content, not by place. A damaged evaluation counts as none, and a line
         says so.
         """
-        query = select(EvaluationRow.document).where(
-            EvaluationRow.architecture == digest,
-            EvaluationRow.recipe == recipe,
-            is_of_same_data(EvaluationRow.data, data),
-            EvaluationRow.seed == seed,
-            EvaluationRow.device == device,
-        )
+        equal = _of_settings(digest, recipe, data, seed, device)
+        query = select(EvaluationRow.document).where(equal).order_by(EvaluationRow.id)
         with self._connection() as connection:
-            text = connection.execute(query.order_by(EvaluationRow.id).limit(1)).scalar()
+            text = connection.execute(query.limit(1)).scalar()
         try:
             return None if text is None else Evaluation.from_json(text)
         except EvaluationError as error:
@@ -179,15 +176,15 @@ class RecordStore:
             return None
 
     def save_evaluation(self, digest: str, evaluation: Evaluation) -> None:
-        """Store the evaluation of an architecture, unless one with equal settings is stored."""
-        known = self.find_evaluation(
-            digest,
-            evaluation.recipe_digest,
-            evaluation.data,
-            evaluation.seed,
-            evaluation.device,
+        """Store the evaluation of an architecture, unless one with equal settings is stored.
+
+        It takes the place of damaged ones.
+        """
+        settings = (
+            *(digest, evaluation.recipe_digest, evaluation.data),
+            *(evaluation.seed, evaluation.device),
         )
-        if known is not None:
+        if self.find_evaluation(*settings) is not None:
             return
         with (
             self.db.errors("records cannot be written"),
@@ -195,6 +192,7 @@ class RecordStore:
             Session(self.db.engine) as session,
             session.begin(),
         ):
+            session.execute(delete(EvaluationRow).where(_of_settings(*settings)))
             session.add(
                 EvaluationRow(
                     architecture=digest,
@@ -234,6 +232,19 @@ class RecordStore:
     def _connection(self) -> Iterator[Connection]:
         with self.db.errors("records cannot be read"), self.db.connect() as connection:
             yield connection
+
+
+def _of_settings(
+    digest: str, recipe: str, data: str, seed: int, device: str
+) -> ColumnElement[bool]:
+    """Return the SQL condition for the evaluations of a network with equal settings."""
+    return and_(
+        EvaluationRow.architecture == digest,
+        EvaluationRow.recipe == recipe,
+        is_of_same_data(EvaluationRow.data, data),
+        EvaluationRow.seed == seed,
+        EvaluationRow.device == device,
+    )
 
 
 def is_of_same_data(column: InstrumentedAttribute[str], data: str) -> ColumnElement[bool]:

@@ -111,6 +111,18 @@ def test_a_damaged_evaluation_counts_as_none_and_is_said(
     assert store.find_evaluation("digest", *key) is None
     assert "network digest is trained again by recipe 0000000000000000" in caplog.text
     store.save_evaluation("digest", evaluation)  # of the new training
+    assert store.find_evaluation("digest", *key) == evaluation
+
+
+def test_a_damaged_evaluation_of_data_elsewhere_is_replaced_too(db: Database) -> None:
+    store, evaluation = RecordStore(db, "ours"), replace(evaluation_of(0.5), data="npz:/a@0a1b")
+    store.save_evaluation("digest", evaluation)
+    with db.begin() as connection:
+        connection.execute(text("UPDATE nas_evaluations SET document = '{'"))
+    moved = replace(evaluation, data="npz:/b@0a1b")
+    store.save_evaluation("digest", moved)
+    key = (evaluation.recipe_digest, evaluation.data, evaluation.seed, evaluation.device)
+    assert store.find_evaluation("digest", *key) == moved
 
 
 def test_an_evaluation_is_that_of_the_same_images_wherever_they_lie(db: Database) -> None:
