@@ -162,10 +162,15 @@ def rival_named(text: str, db: Database) -> Contestant:
     Raises:
         ConfigError: There is no such study or trial.
     """
-    name = study_of(text)
-    named = trial_named(text)
-    (number,) = [named[1]] if named else finalists_of(read_study(db, name).front, [BEST])
-    return Contestant(f"{name}:{number}", record_of(db, name, number).architecture, None)
+    try:
+        if (named := trial_named(text)) is not None:
+            name, number = named
+            return Contestant(f"{name}:{number}", record_of(db, name, number).architecture, None)
+        facts = read_study(db, text)
+        (number,) = finalists_of(facts.front, [BEST])
+    except ConfigError as error:  # which names the study or the trial
+        raise ConfigError("vs_study", text, error.sentence) from None
+    return Contestant(f"{text}:{number}", facts.records[number].architecture, None)
 
 
 def _check_input(like: Architecture, rival: Contestant) -> None:
