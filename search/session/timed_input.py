@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from nas_sv2.documents import Positive, check_value
+from nas_sv2.documents import MOST_SIDE
 from nas_sv2.errors import ConfigError, MeasurementError
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.recipes.recipe import Recipe
@@ -37,12 +37,12 @@ def read_input(text: str) -> tuple[Resolution, int]:
         ConfigError: It is written otherwise, or a number is out of range.
     """
     found = INPUT.fullmatch(text)
-    if found is None:
-        raise ConfigError("input", text, "must be HEIGHTxWIDTHxCHANNELS, as 96x128x3")
-    height, width, channels = map(int, found.groups())
-    check_value("input", resolution := resolution_of(height, width), Resolution)
-    check_value("input", channels, Positive)
-    return resolution, channels
+    sizes = [0] if found is None else [int(size) for size in found.groups()]
+    if min(sizes) < 1 or max(sizes) > MOST_SIDE:
+        allowed = f"must be HEIGHTxWIDTHxCHANNELS, as 96x128x3, each from 1 to {MOST_SIDE}"
+        raise ConfigError("input", text, allowed)
+    height, width, channels = sizes
+    return resolution_of(height, width), channels
 
 
 def as_typed(resolution: Resolution, channels: int) -> str:

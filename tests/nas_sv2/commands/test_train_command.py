@@ -149,7 +149,7 @@ def accuracy_of_onnx(out: Path, spec: str, metrics: dict[str, Any]) -> float:
         (("--qat",), "--qat must have weights: .*; got True"),
         (("--rates", "stage2"), "--rates .*, as stage2=0.1; got 'stage2'"),
         (("--input", "16x16"), "--input must be HEIGHTxWIDTHxCHANNELS.*; got '16x16'"),
-        (("--input", "2x2x3"), "--input must be large enough .*; got '2x2x3'"),
+        (("--input", "2x2x3"), "--input must fit .*, whose resolution .* least .*; got '2x2x3'"),
         (("--input", "16x16x1"), "--input .* channels of the images.* 3; got '16x16x1'"),
         (("--input", "32x32x3"), "recipe.resolution must be 32, .*; got 16"),
     ],

@@ -12,7 +12,7 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.search.events.events import Event, SearchDescribed
-from nas_sv2.search.session.timed_input import describe_level
+from nas_sv2.search.session.timed_input import describe_level, read_input
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.space.choices.levels import LEVELS
 from nas_sv2.space.units.architecture import Architecture
@@ -89,3 +89,15 @@ def test_a_level_that_was_named_is_not_explained(
     asked(tmp_path, 1, budget="40ms", space=space, on_event=listen)
     lines = [line for line in heard[0].lines if "--space names others" in line]
     assert len(lines) == said
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "96", "96x128", "1x3x96x128", "0x8x3", "8x8x0", "16385x8x3", "8x99999x3", "8x8x-1"],
+)
+def test_a_refusal_has_the_form_and_the_value_as_typed(text: str) -> None:
+    form = r"input must be HEIGHTxWIDTHxCHANNELS, as 96x128x3, each from 1 to 16384"
+    with pytest.raises(ConfigError, match=f"^{form}; got {text!r}$"):
+        read_input(text)
+    assert read_input("96x128x3") == ((96, 128), 3)
+    assert read_input("96x96x1") == (96, 1)
