@@ -170,7 +170,7 @@ def reading_stored(what: str, remedy: str = "") -> Iterator[None]:
 
     Args:
         what: Name of the data in a sentence.
-        remedy: What makes such data anew, if something does.
+        remedy: Advice on how to get such data again; empty if there is none.
     """
     try:
         yield

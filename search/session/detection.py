@@ -144,7 +144,7 @@ def backbone(form: "DetectorForm", architecture: Architecture) -> Graph:
     """Return the operators of a candidate that a detector has, at the size of its images.
 
     Raises:
-        ConfigError: The images are too small for it, or it is no backbone.
+        ConfigError: The images are too small for it, or it has a single stage.
     """
     try:
         return trunk_of(architecture, form.height, form.width).graph
