@@ -9,8 +9,9 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from nas_sv2.errors import ConfigError, NasError, StoreError
 from nas_sv2.folders import expanded
@@ -44,7 +45,7 @@ def read_bounded(path: Path, most_bytes: int) -> bytes:
     return content
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Open a regular file for reading; a pipe is not waited for.
 
     Raises:

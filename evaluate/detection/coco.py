@@ -108,18 +108,18 @@ def open_coco(spec: str, path: Path, notify: Callable[[str], None]) -> SceneData
         raise ConfigError(f"{files[1]}: categories", len(val.categories), f"must be as {files[0]}")
     classes = {number: place for place, number in enumerate(sorted(names))}
     notes: list[str] = []
-    parts = [
+    to_train, to_score = (
         _part(file, _folder(path, file), instances, classes, instances is train, notes)
         for file, instances in zip(files, (train, val), strict=True)
-    ]
-    digests = file_digests(path, [one.file for part in parts for one in part], notify)
-    key = _key(contents, [[digests[one.file] for one in part] for part in parts])
-    trained_on = _without_copies(*parts, digests, notes)
+    )
+    digests = file_digests(path, [one.file for one in (*to_train, *to_score)], notify)
+    key = _key(contents, [[digests[one.file] for one in part] for part in (to_train, to_score)])
+    trained_on = _without_copies(to_train, to_score, digests, notes)
     if not trained_on:
         reason = "; ".join(notes)
         raise ConfigError("data", spec, f"must have a training image with a box ({reason})")
     categories = tuple(names[number] for number in classes)
-    return SceneData(spec, key, categories, _scenes(trained_on), _scenes(parts[1]), tuple(notes))
+    return SceneData(spec, key, categories, _scenes(trained_on), _scenes(to_score), tuple(notes))
 
 
 def _key(contents: Sequence[bytes], digests: Sequence[Sequence[str]]) -> str:

@@ -198,7 +198,7 @@ def test_an_image_that_is_not_as_annotated_is_refused_when_it_is_read(coco: Coco
 @pytest.mark.parametrize("kind", [np.uint16, np.int32, np.float32])
 def test_an_image_of_more_than_8_bits_is_refused_when_it_is_read(coco: Coco, kind: type) -> None:
     root = coco()
-    levels = np.full((40, 60), 300, kind)
+    levels: Any = np.full((40, 60), 300, kind)
     Image.fromarray(levels).save(root / "train2017" / "0.png", "tiff")
     with pytest.raises(EvaluationError, match=r"0\.png cannot be used: .* more than 8 bits"):
         open_scenes(f"coco:{root}").train.read(0)
