@@ -202,7 +202,7 @@ def test_only_batches_of_eight_in_float32() -> None:
     for field, value in (("batch", 1), ("precision", "int8"), ("precision", "fp16")):
         with pytest.raises(ConfigError, match=f"plan.{field}.*must be"):
             GPU.with_plan(**{field: value})
-    with pytest.raises(ConfigError, match="runs no network"):
+    with pytest.raises(ConfigError, match="must be left out: gtx-1080ti has no such setting"):
         GPU.with_plan(threads=2)
 
 

@@ -239,7 +239,7 @@ def test_without_counted_switches_the_clocks_are_compared() -> None:
         (with_samples(wall=tuple(5 + 0.005 * i for i in range(100))), "drifted by +7%"),
         (
             with_samples(wall=(5.0,), cpu=(5.0,), switches=(0,), rounds=(0,)),
-            "no interval from 1 runs",
+            "no interval from 1 run",
         ),
         (
             dataclasses.replace(STEADY, conditions=({}, {"khz": 1e6}, {"khz": 6e5})),

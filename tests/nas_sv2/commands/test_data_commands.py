@@ -44,7 +44,9 @@ def test_a_folder_is_prepared_looked_at_and_removed(run: Run, folder: Folder) ->
     assert lines[3].split() == ["all", "17", "4"]
     assert "22 files, of mode RGB 20, LA 1" in lines
     assert any(line.startswith("cannot be read: 'dog/torn.png' (") for line in lines)
-    assert run("clear", f"imagefolder:{root.parent}", "--yes")[1].startswith("removed 0 of")
+    assert run("clear", f"imagefolder:{root.parent}", "--yes")[1].startswith(
+        "removed 0 prepared data sets"
+    )
     removed = json.loads(run("clear", spec, "--yes", "--json")[1])
     assert removed == {"removed": 1, "bytes": facts["cache"]["bytes"]}
     assert not Path(facts["cache"]["folder"]).exists()

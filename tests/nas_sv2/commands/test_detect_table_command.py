@@ -56,7 +56,7 @@ def test_images_a_second_count_the_batch_of_the_target(command_line: Run) -> Non
             ("--image-size", "8x9"),
             "--image-size must have sides of at least the total stride, 32; got '8x9'",
         ),
-        (("--image-size", "99999x99999"), "height must be pixels, from 1 to 16384"),
+        (("--image-size", "99999x99999"), "--image-size must be pixels, from 1 to 16384"),
         (("--level", "1G"), "--level must be one of 40M, 140M, 300M, 500M, all; got '1G'"),
     ],
 )

@@ -105,7 +105,7 @@ def test_a_device_with_a_runtime_is_listed_with_it(run: Run) -> None:
     listed = json.loads(run("device", "list", "--json")[1])[-1]
     assert listed["what"].startswith("command adb shell '{remote}', litert, from ")
     code, _, err = run(*add, "tflite", "--force")
-    assert code == 2 and "plan.runtime must be one of" in err and "litert" in err
+    assert code == 2 and "--runtime must be one of" in err and "litert" in err
 
 
 def test_an_emulated_core_has_the_kernels_of_a_runtime(run: Run) -> None:

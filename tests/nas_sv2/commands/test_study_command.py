@@ -172,7 +172,7 @@ def test_what_optuna_left_is_shown_and_removed(at: str, command_line: Run) -> No
     optuna.delete_study(study_name="first", storage=optuna_storage(Database.open(at)))
     code, out, err = command_line("db", "clean")
     assert code == 2
-    assert "--yes must be given" in err and "records of 1 deleted studies" in out
+    assert "--yes must be given" in err and "records of 1 deleted study\n" in out
     assert json.loads(command_line("db", "clean", "--yes", "--json")[1])["records"] > 0
     assert json.loads(command_line("db", "clean", "--yes", "--json")[1])["records"] == 0
 

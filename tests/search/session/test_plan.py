@@ -39,7 +39,7 @@ def test_postgresql_has_smaller_numbers() -> None:
 
 @pytest.mark.parametrize("workers", [-1, 0, MOST_PER_CORE * core_count() + 1, 1_000_000])
 def test_a_number_of_workers_that_cannot_run_is_refused(workers: int) -> None:
-    with pytest.raises(ConfigError, match=f"workers must be .* {core_count()} cores"):
+    with pytest.raises(ConfigError, match=f"workers must be .* {core_count()} core"):
         plan_search("arm", workers=workers)
 
 
