@@ -6,6 +6,7 @@ to a device and a protocol.
 """
 
 import json
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from nas_sv2.database.database import Database
 from nas_sv2.database.schema import Base
 from nas_sv2.documents import reading_stored
+from nas_sv2.errors import StoreError
 from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.measurements.grade import GRADE_SCHEMA, Grade
 from nas_sv2.latency.measurements.measurement import Measurement
@@ -24,6 +26,7 @@ from nas_sv2.latency.measurements.measurement_check import OtherSchema, read_mea
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.plain_data import parse_json
 
+LOG = logging.getLogger(__name__)
 ROWS_AT_ONCE = 20
 """Rows that are fetched together; a document has about 100 kB."""
 
@@ -192,8 +195,10 @@ class MeasurementStore:
     def grade(self, fingerprint: Fingerprint, plan: MeasurePlan) -> Grade | None:
         """Return the newest grade of the device for this plan; None if it has no grade.
 
+        A damaged grade counts as none, and a line says so. No new one could be made otherwise.
+
         Raises:
-            StoreError: The database or the stored grade cannot be read.
+            StoreError: The database cannot be read.
         """
         query = (
             select(GradeRow.document)
@@ -205,9 +210,13 @@ class MeasurementStore:
             text = session.scalar(query)
         if text is None:
             return None
-        with reading_stored("a stored grade"):
-            document = parse_json(text)
-            return Grade.from_json(document) if document["schema"] == GRADE_SCHEMA else None
+        try:
+            with reading_stored("a stored grade", "nas-sv2 device grade makes a new one"):
+                document = parse_json(text)
+                return Grade.from_json(document) if document["schema"] == GRADE_SCHEMA else None
+        except StoreError as error:
+            LOG.warning("%s", error)
+            return None
 
     def save_grade(self, fingerprint: Fingerprint, plan: MeasurePlan, grade: Grade) -> None:
         """Store a grade; older ones stay.

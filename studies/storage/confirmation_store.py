@@ -7,6 +7,7 @@ trains twice.
 
 import dataclasses
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +15,14 @@ from typing import Any
 import optuna
 
 from nas_sv2.documents import check_fields, reading_stored
+from nas_sv2.errors import StoreError
 from nas_sv2.evaluate.fitting.evaluation import Figure, data_key
 from nas_sv2.plain_data import parse_json
 from nas_sv2.studies.findings.attributes import CONFIRMATIONS, TEST_ACCURACY
 from nas_sv2.studies.findings.confirmation import Confirmation, Finding
 from nas_sv2.studies.storage.study import store_errors
+
+LOG = logging.getLogger(__name__)
 
 
 def confirmations_of(study: optuna.Study) -> list[Confirmation]:
@@ -171,13 +175,19 @@ class HeldOutScores:
     def find(self, training: Training) -> HeldOutScore | None:
         """Return the score of this training, or None.
 
+        A damaged score counts as none, and a line says so.
+
         Raises:
-            StoreError: The database or the stored score cannot be read.
+            StoreError: The database cannot be read.
         """
         with store_errors():
             kept = self.study.user_attrs
-        text = next((text for name, text in kept.items() if training.is_in(name)), None)
-        return None if text is None else HeldOutScore.from_json(text)
+        for text in [text for name, text in kept.items() if training.is_in(name)]:
+            try:
+                return HeldOutScore.from_json(text)
+            except StoreError as error:
+                LOG.warning("%s; network %.8s is trained again", error, training.architecture)
+        return None
 
     def save(self, training: Training, score: HeldOutScore) -> None:
         """Store the score of a training.

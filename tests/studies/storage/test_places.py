@@ -150,3 +150,17 @@ def test_a_test_score_is_found_after_a_move(tmp_path: Path) -> None:
         {"device": "cpu, 2 threads"},
     ):
         assert scores.find(dataclasses.replace(moved, **other)) is None
+
+
+def test_a_damaged_test_score_counts_as_none_and_is_replaced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scores = HeldOutScores(begun(tmp_path, images_file(tmp_path)))
+    training = Training("a" * 16, "r" * 16, "npz:/a.npz@0123", 4, "cpu, 1 threads")
+    scores.study.set_user_attr(training.attribute, "{")
+    moved = dataclasses.replace(training, data="npz:/b.npz@0123")
+    assert scores.find(moved) is None
+    assert "a stored test score cannot be read" in caplog.text
+    assert "network aaaaaaaa is trained again" in caplog.text
+    scores.save(moved, SCORE)
+    assert scores.find(training) == SCORE
