@@ -339,7 +339,7 @@ def calibrate(
         check_kernels_known(core, runtime, precision)
     for side in resolutions:
         if side < 32 or side % 32:
-            raise ConfigError("resolutions", side, "must be divisible by 32")
+            raise ConfigError("resolution", side, "must be divisible by 32")
     progress("preparing", 0.0)
     shop = prepare(folder, runtime)
     sections = {}

@@ -274,7 +274,7 @@ def _check_of_detector(opset: int, forms: Sequence[str] | None, supernet: Path |
     if opset != 13:
         raise ConfigError("opset", opset, only)
     if forms is not None:
-        raise ConfigError("forms", ", ".join(forms), only)
+        raise ConfigError("form", ", ".join(forms), only)
     if supernet is not None:
         raise ConfigError("supernet", str(supernet), only)
 

@@ -186,7 +186,7 @@ def test_the_version_is_that_of_the_package_whatever_wheel_it_came_in(
 def test_a_resolution_that_no_network_halves_five_times_is_refused(
     side: int, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="divisible by 32"):
+    with pytest.raises(ConfigError, match=r"^resolution must be divisible by 32"):
         calibrate("cortex-a57", tmp_path, tmp_path / "t.json", silent, resolutions=(side,))
     with pytest.raises(ConfigError, match="cortex-a53"):
         calibrate("cortex-a99", tmp_path, tmp_path / "t.json", silent)
