@@ -39,8 +39,8 @@ class StoredEvaluator:
         if found is not None:
             return found
         trained = self.training.train(architecture, stops)
+        if trained.evaluation.stopped is None:  # first: weights can be made again
+            self.store.save_evaluation(digest, trained.evaluation)
         if trained.weights:
             self.weights.save(digest, trained.weights)
-        if trained.evaluation.stopped is None:
-            self.store.save_evaluation(digest, trained.evaluation)
         return trained.evaluation

@@ -4,7 +4,10 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from nas_sv2.database.database import Database
+from nas_sv2.errors import StoreError
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation
 from nas_sv2.evaluate.proxy.training import ProxyTraining
@@ -68,4 +71,21 @@ def test_one_that_was_ended_is_not_stored_for_others(
     whole = evaluator.evaluate(tiny, lambda history: None)
     assert (ended.epochs, whole.epochs) == (1, 2)
     assert evaluator.evaluate(tiny, lambda history: "enough") == whole  # stored, so in full
+    db.close()
+
+
+def test_a_training_whose_weights_cannot_be_saved_is_not_lost(
+    tmp_path: Path, blobs: ImageData, tiny: Architecture
+) -> None:
+    db = Database.open(f"sqlite:///{tmp_path / 's.db'}")
+    db.migrate()
+    (tmp_path / "file").touch()
+    steps: list[int] = []
+    how = dataclasses.replace(training(SHORT, blobs), progress=lambda done, _: steps.append(done))
+    evaluator = StoredEvaluator(how, RecordStore(db, "s"), WeightsFolder(tmp_path / "file"))
+    with pytest.raises(StoreError, match="weights cannot be saved"):
+        evaluator.evaluate(tiny)
+    taken = len(steps)
+    assert evaluator.evaluate(tiny).epochs == SHORT.epochs
+    assert len(steps) == taken > 0
     db.close()
