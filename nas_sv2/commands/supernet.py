@@ -92,5 +92,6 @@ def train(
         f"supernet {saved.digest}: {saved.facts['steps']:,} steps, {saved.seconds:,.0f} s, the "
         f"largest network's loss {saved.facts['loss']:.3f}; {out}"
     )
-    words = shlex.join(["nas-sv2", "search", "--evaluator", f"supernet:{out}", "--data", data])
-    say(f"{words} ...")
+    words = ["nas-sv2", "search", "--evaluator", f"supernet:{out}", "--data", plan.data]
+    words += ["--skip-unreadable"] if skip_unreadable else []
+    say(f"{shlex.join(words)} ...")

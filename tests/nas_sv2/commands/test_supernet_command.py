@@ -189,3 +189,17 @@ def test_what_cannot_be_trained_is_refused_and_nothing_is_written(
     assert code == 2
     assert re.search(said, err), err
     assert not (files / "net").exists()
+
+
+def test_the_search_that_is_shown_reads_the_same_images(
+    command_line: Run, train: tuple[str, ...], folder: Callable[..., Path]
+) -> None:
+    images = folder()
+    (images / "dog" / "torn.png").write_bytes(b"\x89PNG")
+    asked = ("--data", f"imagefolder:{images}", "--fit", "pad", "--skip-unreadable")
+    code, out, err = command_line(*train, *asked)
+    assert code == 0, err
+    assert out.splitlines()[-1] == (
+        f"nas-sv2 search --evaluator supernet:net --data imagefolder+pad:{images} "
+        "--skip-unreadable ..."
+    )
