@@ -90,6 +90,7 @@ WRITERS = {
     "latency/agent/ncnn_run.py: open",  # weights on the device, read at once
     "latency/calibration/workshop.py: touch",  # empty marks
     "latency/calibration/guest.py: open",  # on the emulated core, into a folder of a run
+    "latency/calibration/guest.py: tempfile.NamedTemporaryFile",  # weights that ncnn reads at once
     "evaluate/data/image_cache.py: open",  # pixels, which count once data.json is there
     "evaluate/data/image_cache.py: touch",
     "evaluate/full/training_log.py: SummaryWriter",  # TensorBoard's own log

@@ -62,7 +62,7 @@ class BlockCycles:
         core: Name of the core, as in `-mcpu`.
         memory: JSON file from code, in hexadecimal digits, to cycles.
         early_addresses: Whether an address that a load moves on is there at once. The kernels of
-            onnxruntime are priced without, those of LiteRT with it.
+            onnxruntime are priced without, those of LiteRT and ncnn with it.
     """
 
     llvm_mc: Path
@@ -339,8 +339,9 @@ class Emulator:
     def pricer(self, core: Core, runtime: ArmRuntime = "onnxruntime") -> BlockCycles:
         """Return the model that turns counts into cycles on `core`."""
         tools, early = self.workshop.tools, runtime != "onnxruntime"
-        memory = self.workshop.folder / f"cycles_{core.llvm}{'_early' if early else ''}.json"
-        return BlockCycles(tools.llvm_mc, tools.llvm_mca, core.llvm, memory, early)
+        model = core.model_for(runtime)
+        memory = self.workshop.folder / f"cycles_{model}{'_early' if early else ''}.json"
+        return BlockCycles(tools.llvm_mc, tools.llvm_mca, model, memory, early)
 
 
 Regions = dict[int, list[Segment]]

@@ -23,6 +23,8 @@ from nas_sv2.latency.kernels.int8 import LAYOUT
 from nas_sv2.latency.kernels.kernel import ArmPrecision, ArmRuntime, Kernel
 from nas_sv2.latency.kernels.of_graph import kernels_of
 from nas_sv2.space.graph.operators import Graph
+from nas_sv2.space.model_files.model_file import join_ncnn
+from nas_sv2.space.runtimes.ncnn_lowering import build_ncnn
 from nas_sv2.space.runtimes.onnx_lowering import OUTPUT, build_onnx
 from nas_sv2.space.runtimes.quantization import quantize
 from nas_sv2.space.runtimes.tflite_lowering import build_tflite
@@ -107,6 +109,10 @@ def write_model(
     if runtime == "litert":
         path = folder / f"{name}.tflite"
         write_whole(path, build_tflite(graph, random_weights(graph, seed=0)))
+        return path
+    if runtime == "ncnn":
+        path, files = folder / f"{name}.ncnn", build_ncnn(graph, random_weights(graph, seed=0))
+        write_whole(path, join_ncnn(files.param, files.weights))
         return path
     model = onnx.load_model_from_string(build_onnx(graph, random_weights(graph, seed=0)))
     model.graph.output[0].type.tensor_type.ClearField("shape")

@@ -2,10 +2,11 @@
 
     guest.py OUTPUT profile|whole   < paths of models, one per line
 
-A `.onnx` file runs in onnxruntime, a `.tflite` file in LiteRT. `profile` turns onnxruntime's
+A `.onnx` file runs in onnxruntime, a `.tflite` file in LiteRT. A `.ncnn` file runs in ncnn: it
+holds the length of the `.param`, the `.param` and the `.bin`. `profile` turns onnxruntime's
 profiler on, whose clock calls cut the region at every kernel. `whole` leaves it off, for the cost
-of an inference as shipped; LiteRT's package has no profiler. OUTPUT receives JSON lines with
-model, region number and profile file.
+of an inference as shipped; the packages of LiteRT and ncnn have no profiler. OUTPUT receives JSON
+lines with model, region number and profile file.
 
 The script needs only the standard library, numpy and the runtime. No module imports it.
 """
@@ -14,10 +15,14 @@ import contextlib
 import json
 import os
 import sys
+import tempfile
 
 import numpy as np
 
 MARK = 0x5EED0000
+HALF_PRECISION = ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic")
+PACK = 4  # channels that ncnn keeps together in float32
+AS_IT_IS = 1  # ncnn's type of a result that is left packed
 
 
 def mark(region: int) -> None:
@@ -31,6 +36,8 @@ def run(path: str, region: int, profiling: bool) -> dict[str, object]:
     profile = None
     if path.endswith(".tflite"):
         in_litert(path, region)
+    elif path.endswith(".ncnn"):
+        in_ncnn(path, region)
     else:
         profile = in_onnxruntime(path, region, profiling)
     return {"model": path, "region": region, "profile": profile}
@@ -72,6 +79,46 @@ def in_litert(path: str, region: int) -> None:
     network.invoke()
     mark(0)
     network.invoke()
+    mark(region)
+
+
+def in_ncnn(path: str, region: int) -> None:
+    """Run the two files of ncnn in float32; input and output are packed as between its layers."""
+    import ncnn
+
+    with open(path, "rb") as file:
+        length, _, files = file.read().partition(b"\n")
+    param, weights = files[: int(length)].decode(), files[int(length) :]
+    network = ncnn.Net()
+    network.opt.num_threads = 1
+    for option in HALF_PRECISION:
+        setattr(network.opt, option, False)
+    with tempfile.NamedTemporaryFile() as held:
+        held.write(weights)
+        held.flush()
+        if network.load_param_mem(param) or network.load_model(held.name):
+            sys.exit(f"ncnn refuses {path}")
+    (words,) = [line.split() for line in param.splitlines() if line.startswith("Input ")]
+    width, height, channels = (int(word.partition("=")[2]) for word in words[5:8])
+    generator = np.random.default_rng(0)
+    numbers = generator.standard_normal((channels, height, width)).astype(np.float32)
+    image = ncnn.Mat(numbers).clone()  # a Mat does not keep the array that it stands on
+    if channels % PACK == 0:
+        image = ncnn.convert_packing(image, PACK)
+    (output,) = network.output_names()
+
+    def once() -> None:
+        # An extractor must end before its network does.
+        extractor, found = network.create_extractor(), ncnn.Mat()
+        extractor.input(words[4], image)
+        failed = extractor.extract(output, found, AS_IT_IS)
+        if failed:
+            sys.exit(f"ncnn does not run {path} (code {failed})")
+
+    once()
+    once()
+    mark(0)
+    once()
     mark(region)
 
 

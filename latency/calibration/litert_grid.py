@@ -9,16 +9,11 @@ therefore enough: it has many remainders by the tiles, and costs little to emula
 from collections.abc import Iterator
 from dataclasses import replace
 
-from nas_sv2.latency.calibration.space_grid import Point, graph_of, image
-from nas_sv2.latency.kernels.kernel import Kernel
+from nas_sv2.latency.calibration.space_grid import Point, chains, graph_of, image
 from nas_sv2.space.graph.operators import Function, GraphBuilder
 
 Sizes = tuple[int, ...]
 
-SAME = 4  # channels and side of the convolutions that show the cost of a run
-# Python itself speeds up over its first calls, by a thousand cycles: graphs that are run for this.
-WARM_UPS = 10
-CHAINS = (1, 2, 3, 4)
 POINTWISE = (
     (2, 2, 28), (3, 5, 20), (8, 8, 28), (16, 16, 28), (8, 16, 56), (16, 8, 40), (6, 58, 15),
     (58, 6, 15), (24, 24, 5), (24, 58, 14), (58, 58, 14), (58, 58, 7), (116, 24, 14),
@@ -79,35 +74,11 @@ CUTS: tuple[tuple[int, Sizes], ...] = (
 
 def litert_points() -> Iterator[Point]:
     """Yield the graphs; each is priced by itself and by kernels of earlier ones."""
-    for number in range(WARM_UPS):
-        yield _chain(f"warm_up_{number}", 1)
-    for number in CHAINS:
-        yield _chain(f"{CHAIN}{number}", number)
+    yield from chains()
     yield from _convolutions()
     yield from _elementwise()
     yield from _pools()
     yield from _moves()
-
-
-CHAIN = "chain_"
-
-
-def _chain(name: str, number: int) -> Point:
-    build, source = GraphBuilder(), image(SAME, SAME)
-    value = source
-    for index in range(number):
-        value = build.conv(f"conv{index}", value, SAME)
-    return graph_of(name, build, source)
-
-
-def is_chain(point: Point) -> bool:
-    """Return whether a graph of equal kernels shows the cost of a run."""
-    return point.name.startswith(CHAIN)
-
-
-def prices_kernels(point: Point) -> bool:
-    """Return whether a graph is there to price a kernel."""
-    return not point.name.startswith((CHAIN, "warm_up_"))
 
 
 def _convolutions() -> Iterator[Point]:
@@ -192,8 +163,3 @@ def _moves() -> Iterator[Point]:
         value = build.shuffle("shuffle", build.activation("before", source, "relu"))
         build.activation("after", value, "relu")
         yield replace(graph_of(f"shuffle_{side}_{even}", build, source), priced="shuffle")
-
-
-def is_priced(point: Point, kernel: Kernel) -> bool:
-    """Return whether the point is there to price this kernel."""
-    return kernel.kind.startswith(point.priced)

@@ -30,12 +30,15 @@ class Point:
     Attributes:
         name: Name, unique in a grid and valid as a file name.
         graph: The graph that runs.
-        priced: Key of the one kernel that is priced; if empty, all kernels are.
+        priced: Key of the one kernel that is priced; if empty, all kernels are. In a grid that
+            runs whole graphs, the start of its kind.
+        before: Name of the graph of its first operators, whose whole run is taken off.
     """
 
     name: str
     graph: Graph
     priced: str = ""
+    before: str = ""
 
 
 def maps(resolution: int) -> tuple[int, ...]:
@@ -56,6 +59,42 @@ def graph_of(name: str, build: GraphBuilder, source: Value) -> Point:
 def image(channels: int, side: int) -> Value:
     """Return the input of a tiny graph."""
     return Value("input", channels, side, side)
+
+
+SAME = 4  # channels and side of the convolutions that show the cost of a run
+# Python itself speeds up over its first calls, by a thousand cycles: graphs that are run for this.
+WARM_UPS = 10
+CHAIN, WARM_UP, START = "chain_", "warm_up_", "start_"
+CHAINS = (1, 2, 3, 4)
+
+
+def chains() -> Iterator[Point]:
+    """Yield the graphs that a grid begins with if it runs whole graphs: equal convolutions.
+
+    One, two, three, ... of them show the cost of a run besides its kernels.
+    """
+    for number in range(WARM_UPS):
+        yield _chain(f"{WARM_UP}{number}", 1)
+    for number in CHAINS:
+        yield _chain(f"{CHAIN}{number}", number)
+
+
+def _chain(name: str, number: int) -> Point:
+    build, source = GraphBuilder(), image(SAME, SAME)
+    value = source
+    for index in range(number):
+        value = build.conv(f"conv{index}", value, SAME)
+    return graph_of(name, build, source)
+
+
+def is_chain(point: Point) -> bool:
+    """Return whether a graph of equal kernels shows the cost of a run."""
+    return point.name.startswith(CHAIN)
+
+
+def prices_kernels(point: Point) -> bool:
+    """Return whether a graph is there to price a kernel."""
+    return not point.name.startswith((CHAIN, WARM_UP, START))
 
 
 WIDEST_STEM = 128  # SE-ShuffleNet v2-164

@@ -25,16 +25,18 @@ from nas_sv2.latency.calibration.emulator import Counts, Emulator, Run
 from nas_sv2.latency.calibration.fit import Overhead, Sample, fit, samples, write_model
 from nas_sv2.latency.calibration.formulas import fit_formulas
 from nas_sv2.latency.calibration.grid import RESOLUTIONS, batches, output_pairs, overhead_points
-from nas_sv2.latency.calibration.litert_fit import fit_litert
 from nas_sv2.latency.calibration.litert_grid import litert_points
 from nas_sv2.latency.calibration.map_grid import map_batches
+from nas_sv2.latency.calibration.ncnn_grid import ncnn_points
 from nas_sv2.latency.calibration.space_grid import Point
+from nas_sv2.latency.calibration.whole_run_fit import fit_whole_runs
 from nas_sv2.latency.calibration.workshop import Workshop, prepare
 from nas_sv2.latency.emulated.arm_cores import (
     CORES,
     EFFICIENCY,
-    LITERT_FITS,
+    FITS,
     PRECISIONS,
+    TITLES,
     Core,
     check_kernels_known,
     core_named,
@@ -52,6 +54,8 @@ from nas_sv2.latency.kernels.kernel import ArmPrecision, ArmRuntime
 from nas_sv2.space.graph.operators import Graph
 
 PUBLISHED_CORE = CORES["cortex-a57"]
+MODEL_TITLES = {"neoverse-n1": "Neoverse N1", "cortex-a55": "Cortex-A55"}
+"""LLVM's models that price another core."""
 PUBLISHED: dict[str, Any] = {
     "rows": 35,
     "date": "2026-11-25",
@@ -108,8 +112,25 @@ LITERT_METHOD = (
     "added: cycles for each byte of the maps that a kernel reads and writes. ragged, with output "
     "channels that are no multiple of 8; padded, with zeros around the map by an operator."
 )
-METHODS: Mapping[ArmRuntime, str] = {"onnxruntime": METHOD, "litert": LITERT_METHOD}
-TITLES: Mapping[ArmRuntime, str] = {"onnxruntime": "onnxruntime", "litert": "LiteRT"}
+NCNN_METHOD = (
+    "Tiny networks ran in ncnn's aarch64 build under qemu-user, as on this core, in float32. "
+    "Their basic blocks were counted; llvm-mca's scheduling model gave each block's cycles in "
+    "steady state. Loads hit the first cache, branches are foreseen. A kernel is a whole run less "
+    "the run of the graph's first layer and less the other kernels in it. `memory` is added: "
+    "cycles for each byte of the maps that a kernel reads and writes. pack4 and pack1, four "
+    "channels kept together or one; pack1to4, a change between them; relu6, 1 where that is fused "
+    "and else 0."
+)
+METHODS: Mapping[ArmRuntime, str] = {
+    "onnxruntime": METHOD,
+    "litert": LITERT_METHOD,
+    "ncnn": NCNN_METHOD,
+}
+POINTS: Mapping[ArmRuntime, Callable[[], Iterator[Point]]] = {
+    "litert": litert_points,
+    "ncnn": ncnn_points,
+}
+"""The grids of runtimes whose packages have no profiler."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +144,7 @@ class Section:
 
     @property
     def fitted(self) -> Mapping[str, Mapping[str, Any]]:
-        """The costs whose errors the table states; a table of LiteRT has few entries."""
+        """The costs whose errors the table states; one of LiteRT or ncnn has few entries."""
         return self.entries if self.runtime == "onnxruntime" else {**self.entries, **self.formulas}
 
 
@@ -139,7 +160,7 @@ def render(
         "schema": SCHEMA,
         "core": core.name,
         **({} if runtime == "onnxruntime" else {"runtime": runtime}),
-        "model": f"LLVM's scheduling model of {core.llvm}",
+        "model": f"LLVM's scheduling model of {core.model_for(runtime)}",
         "meaning": MEANING,
         "method": METHODS[runtime],
         "versions": dict(versions),
@@ -166,10 +187,10 @@ def with_scale(text: str, precision: ArmPrecision, cycles_per_ms: float, why: st
 
 def scale_origin(core: Core, runtime: ArmRuntime = "onnxruntime") -> str:
     """Return the origin of the factor between cycles and milliseconds."""
-    if runtime == "litert":
+    if runtime != "onnxruntime":
         return (
             f"an assumption: {core.efficiency(runtime):.0%} of the {core.clock_ghz:g} GHz of a "
-            f"{core.board}, the mean share of the clock on {LITERT_FITS[core.name].devices}"
+            f"{core.board}, the mean share of the clock on {FITS[runtime][core.name].devices}"
         )
     if core == PUBLISHED_CORE:
         return (
@@ -187,11 +208,11 @@ def scale_origin(core: Core, runtime: ArmRuntime = "onnxruntime") -> str:
 
 def note_of(core: Core, precision: ArmPrecision, runtime: ArmRuntime = "onnxruntime") -> str:
     """Return the note that accompanies every latency from the table."""
-    if runtime == "litert":
-        fit = LITERT_FITS[core.name]
+    if runtime != "onnxruntime":
+        fit = FITS[runtime][core.name]
         return (
             f"emulated; ratios are off by {fit.typical:.1%} in the mean, {fit.worst:.0%} at "
-            f"worst, against published LiteRT speeds of {fit.devices}; ms assume "
+            f"worst, against published {TITLES[runtime]} speeds of {fit.devices}; ms assume "
             f"{fit.efficiency:.0%} of {core.clock_ghz:g} GHz ({core.board})"
         )
     if core == PUBLISHED_CORE and precision == "fp32":
@@ -207,12 +228,12 @@ def note_of(core: Core, precision: ArmPrecision, runtime: ArmRuntime = "onnxrunt
     )
 
 
-def litert_memory(core: Core) -> dict[str, Any]:
-    """Return the cost of memory in a table of LiteRT, and its origin."""
-    fit = LITERT_FITS[core.name]
+def memory_of(core: Core, runtime: ArmRuntime) -> dict[str, Any]:
+    """Return the cost of memory in a table of LiteRT or ncnn, and its origin."""
+    fit, title = FITS[runtime][core.name], TITLES[runtime]
     return {
         "cycles_per_byte": fit.cycles_per_byte,
-        "origin": f"fitted to published LiteRT speeds of {fit.devices}, with a scale for each",
+        "origin": f"fitted to published {title} speeds of {fit.devices}, with a scale for each",
     }
 
 
@@ -223,10 +244,12 @@ def device_of(
     runtime: ArmRuntime = "onnxruntime",
 ) -> str:
     """Return the device in words, for every table and file."""
-    minor = ".".join(versions[runtime].split(".")[:2])
-    model = "" if core.llvm == core.name else " (LLVM's Neoverse N1)"
+    parts = versions[runtime].split(".")
+    version = ".".join(parts if runtime == "ncnn" else parts[:2])  # ncnn's third part is a date
+    by = core.model_for(runtime)
+    model = "" if by == core.name else f" (LLVM's {MODEL_TITLES[by]})"
     return (
-        f"{core.title} model{model} · {TITLES[runtime]} {minor} aarch64 kernels"
+        f"{core.title} model{model} · {TITLES[runtime]} {version} aarch64 kernels"
         f" · 1 thread · batch 1 · {precision}"
     )
 
@@ -243,7 +266,7 @@ def _table(
             "cycles_per_ms": round(core.cycles_per_ms(runtime=runtime)),
             "origin": scale_origin(core, runtime),
         },
-        **({"memory": litert_memory(core)} if runtime == "litert" else {}),
+        **({"memory": memory_of(core, runtime)} if runtime in FITS else {}),
         "guest": core.guest_for(precision, runtime).name,
         "fit": {
             "entries": len(errors),
@@ -314,8 +337,8 @@ def calibrate(
 ) -> Path:
     """Write the table of `core` for the installed runtime.
 
-    It takes over an hour for both precisions of onnxruntime, and some minutes for LiteRT, whose
-    table is of float32 alone and of any input.
+    It takes over an hour for both precisions of onnxruntime. It takes some minutes for LiteRT and
+    ncnn, whose tables are of float32 alone and of any input.
 
     Args:
         core: One of `arm_cores.CORE_NAMES`.
@@ -324,12 +347,11 @@ def calibrate(
         out: JSON file to write.
         progress: Function called with the current step and the finished share.
         precisions: Precisions of the table.
-        resolutions: Sides of the inputs that the table covers, each divisible by 32; LiteRT's
-            table needs none.
+        resolutions: Sides of the inputs that onnxruntime's table covers, each divisible by 32.
         runtime: The runtime whose kernels are priced.
 
     Raises:
-        ConfigError: If the core is unknown, a side is not divisible by 32, LiteRT's kernels
+        ConfigError: If the core is unknown, a side is not divisible by 32, the runtime's kernels
             are not known on the core or in a precision, or the folder cannot be written to.
         DeviceError: If a program is missing; the message says how to install all missing ones.
         MeasurementError: If onnxruntime ran other kernels than predicted.
@@ -349,8 +371,8 @@ def calibrate(
             progress(what, (index + share) / len(precisions))
 
         sections[precision] = (
-            _litert_section(shop, chosen, advance)
-            if runtime == "litert"
+            _whole_run_section(shop, chosen, runtime, advance)
+            if runtime in POINTS
             else _section(shop, chosen, precision, resolutions, advance)
         )
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -426,13 +448,15 @@ def _section(
     return Section(entries, formulas_for(shop, core, precision, costs, overhead), overhead)
 
 
-def _litert_section(shop: Workshop, core: Core, progress: Progress) -> Section:
-    points = list(litert_points())
-    progress(f"{core.name} litert: {len(points)} kernels", 0.0)
-    runs = emulate(shop, core, "fp32", "litert", points, profile=False, runtime="litert")
-    progress(f"{core.name} litert: fitting", 1.0)
-    costs = fit_litert(points, runs)
-    return Section(costs.entries, costs.formulas, Overhead(0, 0, costs.per_run, 0), "litert")
+def _whole_run_section(
+    shop: Workshop, core: Core, runtime: ArmRuntime, progress: Progress
+) -> Section:
+    points = list(POINTS[runtime]())
+    progress(f"{core.name} {runtime}: {len(points)} kernels", 0.0)
+    runs = emulate(shop, core, "fp32", runtime, points, profile=False, runtime=runtime)
+    progress(f"{core.name} {runtime}: fitting", 1.0)
+    costs = fit_whole_runs(points, runs, runtime)
+    return Section(costs.entries, costs.formulas, Overhead(0, 0, costs.per_run, 0), runtime)
 
 
 def formulas_for(

@@ -2,8 +2,8 @@
 
 The emulator, LLVM and a compiler come from the distribution. Missing ones are reported first, with
 the command that installs them. The guest's C library and Python are Debian's arm64 packages,
-fetched from apt's sources and unpacked, not installed. Wheels of onnxruntime or LiteRT and their
-dependencies come from pip. The download is about 110 MB; the folder takes 0.5 GB and holds
+fetched from apt's sources and unpacked, not installed. Wheels of onnxruntime, LiteRT or ncnn and
+their dependencies come from pip. The download is about 110 MB; the folder takes 0.5 GB and holds
 everything.
 """
 
@@ -35,9 +35,14 @@ PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux2014_
 WHEELS: Mapping[ArmRuntime, tuple[str, ...]] = {
     "onnxruntime": ("onnxruntime", "numpy", "flatbuffers", "packaging", "protobuf"),
     "litert": ("ai-edge-litert", "numpy"),
+    "ncnn": ("ncnn", "numpy"),
 }
 """The packages of each runtime, by pip's names; the first is the runtime itself."""
-READY: Mapping[ArmRuntime, str] = {"onnxruntime": "ready", "litert": "ready_litert"}
+READY: Mapping[ArmRuntime, str] = {
+    "onnxruntime": "ready",
+    "litert": "ready_litert",
+    "ncnn": "ready_ncnn",
+}
 """The files that say that a runtime has been fetched."""
 CPU_FOLDER = Path("sys", "devices", "system", "cpu")
 # The files of Linux in which a runtime looks up its processor: one core.

@@ -3,8 +3,8 @@
 onnxruntime chooses its kernels by the abilities of the processor. We ran ShuffleNet V2 1× on all
 four cores. In float32 all execute the same code. In int8 the newer two, which have a dot product,
 execute other code than the older two. There are therefore two guests. LiteRT (XNNPACK) has kernels
-for single cores, so each core is a guest of its own there. A core is a guest with one of LLVM's
-scheduling models, which gives the cycles of its instructions.
+for single cores, so each core is a guest of its own there, and with ncnn. A core is a guest with
+one of LLVM's scheduling models, which gives the cycles of its instructions.
 """
 
 from collections.abc import Mapping
@@ -67,11 +67,11 @@ EFFICIENCY = 1.337 / A57_GHZ
 
 
 @dataclass(frozen=True, slots=True)
-class LitertFit:
-    """The numbers of a core that were fitted to published LiteRT speeds of whole networks.
+class PublishedFit:
+    """The numbers of a core that were fitted to published speeds of whole networks in a runtime.
 
-    Each device has MobileNet V1 0.25× to 1× and V2 1×, one thread, and a scale of its own
-    (`benchmarks/litert_published.py`).
+    Each device has four or five networks, one thread, and a scale of its own
+    (`benchmarks/runtimes_published.py`).
 
     Attributes:
         cycles_per_byte: Cycles for each byte of the maps that a kernel reads and writes.
@@ -88,16 +88,32 @@ class LitertFit:
     worst: float
 
 
-# The optimum is flat: 0.25 is the best for the Cortex-A76, and 0.6 for the two Cortex-A75.
-_OUT_OF_ORDER = LitertFit(0.4, 0.81, "a Cortex-A76 and two Cortex-A75", 0.023, 0.05)
-LITERT_FITS: Mapping[str, LitertFit] = {
-    "cortex-a55": LitertFit(1.25, 0.66, "three Cortex-A55", 0.018, 0.06),
-    "cortex-a57": _OUT_OF_ORDER,
-    "cortex-a76": _OUT_OF_ORDER,
+# The optima are flat: 0.25 is the best for the Cortex-A76, and 0.6 for the two Cortex-A75.
+_OUT_OF_ORDER = PublishedFit(0.4, 0.81, "a Cortex-A76 and two Cortex-A75", 0.023, 0.05)
+FITS: Mapping[ArmRuntime, Mapping[str, PublishedFit]] = {
+    "litert": {
+        "cortex-a55": PublishedFit(1.25, 0.66, "three Cortex-A55", 0.018, 0.06),
+        "cortex-a57": _OUT_OF_ORDER,
+        "cortex-a76": _OUT_OF_ORDER,
+    },
+    "ncnn": {
+        "cortex-a53": PublishedFit(0.25, 0.8, "three Cortex-A53", 0.048, 0.17),
+        "cortex-a57": PublishedFit(
+            0.1, 0.65, "two Cortex-A57, two Cortex-A72 and four Cortex-A73", 0.05, 0.14
+        ),
+    },
 }
-"""The cores whose LiteRT kernels are priced. The Cortex-A53 is not among them: XNNPACK schedules
-kernels by hand for it, LLVM's model stalls in them, and the scale of a published device would be
-above its clock."""
+"""The cores whose kernels are priced, by runtime but onnxruntime.
+
+XNNPACK and ncnn schedule kernels by hand, in which LLVM's model of the Cortex-A53 stalls: the
+scale of a published device would be above its clock. LiteRT therefore lacks this core. ncnn's
+kernels are priced by the model of the Cortex-A55, its successor. On the Cortex-A55 and A76 ncnn
+computes in fp16 unless told otherwise, and few figures in float32 are published."""
+TITLES: Mapping[ArmRuntime, str] = {
+    "onnxruntime": "onnxruntime",
+    "litert": "LiteRT",
+    "ncnn": "ncnn",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +140,18 @@ class Core:
 
     def guest_for(self, precision: ArmPrecision, runtime: ArmRuntime = "onnxruntime") -> Guest:
         """Return the guest to emulate; in float32 all cores share one in onnxruntime."""
-        if runtime == "litert":
-            return replace(self.guest, name=f"litert_{self.name}", part=self.part)
+        if runtime != "onnxruntime":
+            return replace(self.guest, name=f"{runtime}_{self.name}", part=self.part)
         return ARMV8 if precision == "fp32" else self.guest
+
+    def model_for(self, runtime: ArmRuntime) -> str:
+        """Return LLVM's `-mcpu` whose scheduling model prices the kernels of a runtime."""
+        stalls = (runtime, self.name) == ("ncnn", "cortex-a53")
+        return "cortex-a55" if stalls else self.llvm
 
     def efficiency(self, runtime: ArmRuntime) -> float:
         """Return the scale as a share of the clock."""
-        return EFFICIENCY if runtime == "onnxruntime" else LITERT_FITS[self.name].efficiency
+        return EFFICIENCY if runtime == "onnxruntime" else FITS[runtime][self.name].efficiency
 
     def cycles_per_ms(
         self, clock_ghz: float | None = None, runtime: ArmRuntime = "onnxruntime"
@@ -186,14 +207,15 @@ def check_kernels_known(core: str, runtime: ArmRuntime, precision: ArmPrecision)
     """Refuse a runtime on a core or in a precision whose kernels have no trustworthy cost.
 
     Raises:
-        ConfigError: LiteRT is asked for on another core or in int8.
+        ConfigError: LiteRT or ncnn is asked for on another core or in int8.
     """
-    if runtime == "litert" and core not in LITERT_FITS:
+    known = FITS.get(runtime)
+    if known is not None and core not in known:
         allowed = (
-            f"must be one of {', '.join(LITERT_FITS)} with litert: its kernels for this core are "
+            f"must be one of {', '.join(known)} with {runtime}: its kernels for this core are "
             "not priced well; those of onnxruntime are"
         )
         raise ConfigError("core", core, allowed)
-    if runtime == "litert" and precision != "fp32":
-        allowed = "must be fp32 with litert: its kernels in int8 are not known"
+    if known is not None and precision != "fp32":
+        allowed = f"must be fp32 with {runtime}: its kernels in int8 are not known"
         raise ConfigError("precision", precision, allowed)

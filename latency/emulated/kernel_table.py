@@ -1,6 +1,6 @@
 """Costs of kernels on an ARM core, as a table in a file: one core in a runtime.
 
-The table holds cycles per kernel of a runtime's aarch64 build, onnxruntime's or LiteRT's. The
+The table holds cycles per kernel of a runtime's aarch64 build (onnxruntime, LiteRT or ncnn). The
 kernels ran under an emulator that counted basic blocks, and LLVM's scheduling model of the core
 turned blocks into cycles (`calibration` rebuilds the table). A cost is a sum of terms, each a
 product of channel counts with a coefficient that was fitted to kernels run one by one. One file
@@ -28,7 +28,7 @@ from msgspec import Meta
 from nas_sv2.documents import STORED_FAULTS, Positive
 from nas_sv2.errors import DeviceError, MeasurementError
 from nas_sv2.files import read_bounded
-from nas_sv2.latency.kernels.kernel import ArmPrecision, ArmRuntime, Kernel
+from nas_sv2.latency.kernels.kernel import WINDOW, ArmPrecision, ArmRuntime, Kernel
 from nas_sv2.latency.kernels.of_graph import kernels_of
 from nas_sv2.latency.measurements.measurement import is_text
 from nas_sv2.plain_data import decode, parse_json, printable
@@ -131,7 +131,7 @@ def term(name: str, kernel: Kernel) -> float:
     - `1`: the constant 1.
     - `in`, `out`, `parts`: the input channels, the output channels, the parts.
     - `looked`: the average share of a quantised concat that is looked up instead of copied.
-    - `relu`, `sigmoid`, `add`: 1 if that operator is fused, else 0.
+    - `relu`, `relu6`, `sigmoid`, `add`: 1 if that operator is fused, else 0.
     - `lone`: 1 if ReLU alone is fused, else 0.
     - `out^8`: the channels rounded up to a multiple of 8.
     - `out%4`: the remainder of the channels by 4; `out?4`: 1 if there is a remainder, else 0.
@@ -174,6 +174,7 @@ FACTORS: Mapping[str, Factor] = {
     "1": lambda kernel: 1,
     "looked": lambda kernel: 1 - COPIED.get(kernel.parts, COPIED_OF_MORE) / kernel.parts,
     "relu": lambda kernel: float("relu" in kernel.fused),
+    "relu6": lambda kernel: float("relu6" in kernel.fused),
     "sigmoid": lambda kernel: float("sigmoid" in kernel.fused),
     "add": lambda kernel: float("add" in kernel.fused),
     "lone": lambda kernel: float(kernel.fused == ("relu",)),
@@ -331,7 +332,7 @@ class KernelTable:
     def is_by_formula(self, kernel: Kernel) -> bool:
         """Return whether a formula of the map prices a covered kernel of a kind that has entries.
 
-        LiteRT's kernels have a formula alone, which is as exact on every map.
+        Those of LiteRT and ncnn have a formula alone, which is as exact on every map.
         """
         by_formula = self._cost(kernel) is self.formulas.get(kernel.kind)
         return by_formula and self.runtime == "onnxruntime"
@@ -349,8 +350,10 @@ class KernelTable:
 
 def moved_bytes(kernel: Kernel) -> int:
     """Count the bytes of the maps that a kernel in float32 reads and writes, without weights."""
-    reads = kernel.source.area * kernel.channels_in * (2 if kernel.kind == "add" else 1)
-    pixels = 1 if kernel.kind in ("average pool", "linear") else math.prod(kernel.written)
+    word = kernel.kind.split()[0]
+    reads = kernel.source.area * kernel.channels_in * (2 if word == "add" else 1)
+    is_global = word in ("average", "linear") and WINDOW.search(kernel.kind) is None
+    pixels = 1 if is_global else math.prod(kernel.written)
     return BYTES_PER_NUMBER * (reads + pixels * kernel.channels_out)
 
 

@@ -27,8 +27,8 @@ from nas_sv2.space.graph.operators import (
 
 ArmPrecision = Literal["fp32", "int8"]
 """Precisions whose kernels are known."""
-ArmRuntime = Literal["onnxruntime", "litert"]
-"""Runtimes whose kernels are known; those of LiteRT in float32 alone."""
+ArmRuntime = Literal["onnxruntime", "litert", "ncnn"]
+"""Runtimes whose kernels are known; those of LiteRT and ncnn in float32 alone."""
 
 
 WINDOW = re.compile(r"(\d+)x\d+ s(\d)( unpadded)?")

@@ -12,7 +12,8 @@ and a classifier as flatten and matrix product; each counts as one kernel here. 
 shuffle does not depend on the number of groups, within 2 %, except for two groups, a separate
 kind. Calibration (`calibration/fit.py`) fails if onnxruntime runs any other kernel.
 
-The module `int8` describes the same graph in int8, which runs differently, and `litert` in LiteRT.
+The module `int8` describes the same graph in int8, which runs differently. `litert` and `ncnn`
+describe it in these runtimes.
 """
 
 from collections import Counter
@@ -28,6 +29,7 @@ from nas_sv2.latency.kernels.kernel import (
     plain_kernel,
 )
 from nas_sv2.latency.kernels.litert import litert_kernels_of
+from nas_sv2.latency.kernels.ncnn import ncnn_kernels_of
 from nas_sv2.latency.measurements.plan import Lowering
 from nas_sv2.space.graph.operators import Activation, Add, Conv, Graph, Op
 from nas_sv2.space.networks.lowering import Network, lower
@@ -100,4 +102,6 @@ def kernels_of(
     """Return the kernels of `graph`, in running order."""
     if runtime == "litert":
         return litert_kernels_of(graph)
+    if runtime == "ncnn":
+        return ncnn_kernels_of(graph)
     return int8_kernels_of(graph) if precision == "int8" else float32_kernels_of(graph)

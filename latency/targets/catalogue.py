@@ -2,9 +2,10 @@
 
 Nobody here has measured these devices. Others published latencies of networks that we express, on
 one core of the device (`catalogue.yaml` has them, with their sources). The kernels of an emulated
-core are scaled to them; the error of the fit is part of every note. Figures of TensorFlow Lite in
-float32 are met by LiteRT's kernels where these are known. Kernels of onnxruntime stand for any
-other runtime. A core without a table of its own takes that of the nearest core.
+core are scaled to them; the error of the fit is part of every note. Figures of TensorFlow Lite and
+ncnn in float32 are met by the kernels of LiteRT and ncnn where these are known. Kernels of
+onnxruntime stand for any other runtime. A core without a table of its own takes that of the
+nearest core.
 
 The paper's GPU has no table of kernels. It is a formula, fitted to the paper's own figures.
 """
@@ -19,11 +20,12 @@ import msgspec
 
 from nas_sv2.latency.devices.open_device import Notify
 from nas_sv2.latency.devices.reconnecting import ReconnectingDevice
-from nas_sv2.latency.emulated.arm_cores import LITERT_FITS, core_named
+from nas_sv2.latency.emulated.arm_cores import FITS, core_named
 from nas_sv2.latency.kernels.kernel import ArmPrecision, ArmRuntime
 from nas_sv2.latency.targets.entries import Execution, Opening, TargetInfo, runs_nothing
 from nas_sv2.plain_data import parse_yaml
 from nas_sv2.space.families.published import published_network
+from nas_sv2.space.networks.lowering import lower
 
 if TYPE_CHECKING:
     from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
@@ -31,8 +33,8 @@ if TYPE_CHECKING:
     from nas_sv2.latency.emulated.scale import ScaleError
     from nas_sv2.latency.measurements.store import MeasurementStore
 
-TENSORFLOW_LITE = "TensorFlow Lite"
-"""The earlier name of LiteRT, in the published figures."""
+RUNTIMES: Mapping[str, ArmRuntime] = {"TensorFlow Lite 2.10": "litert", "ncnn": "ncnn"}
+"""The runtimes of published figures whose kernels are known. LiteRT had another name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,9 @@ class CatalogueDevice:
     @property
     def kernels(self) -> ArmRuntime:
         """The runtime whose kernels are scaled: that of the figures, if they are known."""
-        known = self.runtime.startswith(TENSORFLOW_LITE) and self.table in LITERT_FITS
-        return "litert" if known and self.precision == "fp32" else "onnxruntime"
+        own = RUNTIMES.get(self.runtime, "onnxruntime")
+        known = self.table in FITS.get(own, ()) and self.precision == "fp32"
+        return own if known else "onnxruntime"
 
     @property
     def what(self) -> str:
@@ -121,12 +124,13 @@ class CatalogueDevice:
 
     def _fit(self) -> tuple[float, "ScaleError"]:
         """Return the cycles per ms of the device, and the error of the fit."""
-        from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
+        from nas_sv2.latency.emulated.kernel_table import KernelTable
         from nas_sv2.latency.emulated.scale import refit_scale
 
-        target = EmulatedArm.open(self.table, self.emulated, runtime=self.kernels)
-        pairs = [(target.graph_of(published_network(name)), ms) for name, ms in self.ms.items()]
-        return refit_scale(target.table, pairs)
+        table = KernelTable.load(self.table, self.emulated, self.kernels)
+        # The networks ran as they were published, with their shuffles.
+        pairs = [(lower(published_network(name)), ms) for name, ms in self.ms.items()]
+        return refit_scale(table, pairs)
 
 
 @dataclass(frozen=True, slots=True)

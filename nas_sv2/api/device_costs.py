@@ -190,8 +190,8 @@ def calibrate(
         file: The table to write.
         folder: Folder of the intermediate results, to resume from.
         precisions: `fp32`, `int8` or both; all that the runtime's kernels are known in if empty.
-        resolutions: Sides of the inputs; all if empty. LiteRT's table is of any input.
-        runtime: `onnxruntime` or `litert`.
+        resolutions: Sides of the inputs; all if empty. Tables of LiteRT and ncnn are of any input.
+        runtime: `onnxruntime`, `litert` or `ncnn`.
         progress: Is called with the step and the share of the work that is done.
 
     Raises:
@@ -199,8 +199,8 @@ def calibrate(
         NasError: The emulator failed.
     """
     chosen = runtime_named(runtime)
-    if chosen == "litert" and resolutions:
-        raise ConfigError("resolution", resolutions[0], "must be left out: LiteRT needs none")
+    if chosen != "onnxruntime" and resolutions:
+        raise ConfigError("resolution", resolutions[0], f"must be left out: {chosen} needs none")
     wanted = _precisions(precisions or (PRECISIONS if chosen == "onnxruntime" else ("fp32",)))
     sides, file = resolutions or RESOLUTIONS, new_file(file)
     try:
@@ -279,7 +279,7 @@ def refit_to_figures(
         core: The name of the core.
         file: The table to write.
         precision: The number format of the figures, `fp32` or `int8`.
-        runtime: The runtime of the figures, `onnxruntime` or `litert`.
+        runtime: The runtime of the figures, `onnxruntime`, `litert` or `ncnn`.
         table: A table that `calibrate` wrote; the shipped one if left out.
         storage: The URL of the database, or the `db` of a study.
 

@@ -51,7 +51,7 @@ TableFile = Annotated[
     Path | None, typer.Option("--out", "-o", help="Table to write; CORE.json if left out.")
 ]
 TableRuntime = Annotated[
-    str, typer.Option("--runtime", help="The runtime of the kernels: onnxruntime or litert.")
+    str, typer.Option("--runtime", help="The runtime of the kernels: onnxruntime, litert or ncnn.")
 ]
 
 
@@ -85,9 +85,11 @@ def list_catalogue(as_json: AsJson = False) -> None:
         [
             "Emulated, one thread: kernels on that core, scaled to published figures of the "
             "device. --json prints their sources.",
-            "TensorFlow Lite, fp32, not on a Cortex-A53: kernels of LiteRT, else of onnxruntime.",
-            "unseen: the error on a network that is left out of the fit. LiteRT's cost of memory "
-            "is fitted to the same devices; fitted to the others, the mean is 1.7 to 5.1 %.",
+            "Kernels, in fp32: of LiteRT for TensorFlow Lite but on a Cortex-A53, of ncnn for "
+            "ncnn but on a Cortex-A76; else of onnxruntime.",
+            "unseen: the error on a network that is left out of the fit. The cost of memory of "
+            "LiteRT and ncnn is fitted to the same devices; fitted to the others, the mean is 1.7 "
+            "to 7.2 %.",
             "gtx-1080ti: the paper's GPU as a formula; unseen: a family of its Table 8.",
         ]
     )
@@ -351,7 +353,7 @@ def calibrate(
         list[str] | None,
         typer.Option(
             "--precision",
-            help="fp32 or int8, repeatable; both if left out. LiteRT has fp32 alone.",
+            help="fp32 or int8, repeatable; both if left out. LiteRT and ncnn have fp32 alone.",
         ),
     ] = None,
     resolution: Annotated[
@@ -407,7 +409,9 @@ def refit(
     ] = None,
     runtime: Annotated[
         str | None,
-        typer.Option("--runtime", help="With --from, that of its figures: onnxruntime or litert."),
+        typer.Option(
+            "--runtime", help="With --from, that of its figures: onnxruntime, litert or ncnn."
+        ),
     ] = None,
     table: Annotated[
         Path | None,

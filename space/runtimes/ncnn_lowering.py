@@ -150,7 +150,7 @@ def build_ncnn(
     writer = _Writer(graph, weights)
     for op in graph.ops:
         writer.append(op)
-    layers = _fuse_activations(writer.layers, graph.output.name)
+    layers = _fuse_activations(writer.layers, ends_of(graph))
     if largest is not None:
         layers = _in_int8(layers, largest)
     names = {graph.input.name: INPUT, graph.output.name: OUTPUT}
@@ -180,15 +180,39 @@ def _text(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:e}"
 
 
+def vectors_of(graph: Graph) -> set[str]:
+    """Return the names of values that are vectors: global pooling makes them."""
+    found: set[str] = set()
+    for op in graph.ops:
+        inputs = {value.name for value in op.inputs}
+        if isinstance(op.kind, GlobalAveragePool | Linear) or inputs <= found:
+            found.update(value.name for value in op.outputs)
+    return found
+
+
+def ends_of(graph: Graph) -> dict[str, Op]:
+    """Return the activations that are part of the layer before them, by its operator's name."""
+    reads = Counter(value.name for op in graph.ops for value in op.inputs)
+    reads[graph.output.name] += 1
+    weighted = {op.output.name: op for op in graph.ops if isinstance(op.kind, Conv | Linear)}
+    return {
+        weighted[op.source.name].name: op
+        for op in graph.ops
+        if isinstance(op.kind, Activation)
+        and op.source.name in weighted
+        and reads[op.source.name] == 1
+    }
+
+
 class _Writer:
-    """Collects layers, and the names of values that are vectors, as global pooling makes them."""
+    """Collects layers, and the names of values that are vectors."""
 
     def __init__(self, graph: Graph, weights: Weights) -> None:
         image = graph.input
         size = {0: image.width, 1: image.height, 2: image.channels}
         self.layers = [_Layer("Input", INPUT, (), (image.name,), size)]
         self.weights = weights
-        self.vectors: set[str] = set()
+        self.vectors = vectors_of(graph)
 
     def append(self, op: Op) -> None:
         """Add the layers of one operator."""
@@ -196,8 +220,6 @@ class _Writer:
         vectors = bool(inputs & self.vectors)
         assert not vectors or not _needs_map(op.kind), f"{op.name} reads a vector"
         _append(op, self)
-        if isinstance(op.kind, GlobalAveragePool | Linear) or inputs <= self.vectors:
-            self.vectors.update(value.name for value in op.outputs)
 
     def layer(
         self,
@@ -326,19 +348,20 @@ def _append_selection(op: Op, channels: tuple[int, ...], writer: _Writer) -> Non
     ]
 
 
-def _fuse_activations(layers: Sequence[_Layer], output: str) -> list[_Layer]:
-    """Make an activation part of the layer with weights before it, if nothing else reads that."""
-    reads = Counter(name for layer in layers for name in layer.inputs)
-    reads[output] += 1
-    fused: dict[str, _Layer] = {}  # by output
+def _fuse_activations(layers: Sequence[_Layer], ends: Mapping[str, Op]) -> list[_Layer]:
+    """Make each of these activations part of the layer before it, and put both in its place."""
+    before = {end.name: name for name, end in ends.items()}
+    named = {layer.name: layer for layer in layers}
+    fused = []
     for layer in layers:
-        before = fused.get(layer.inputs[0]) if layer.kind in FUSED else None
-        if before is not None and before.kernel is not None and reads[before.outputs[0]] == 1:
-            del fused[before.outputs[0]]
-            settings = {**before.parameters, **FUSED[layer.kind]}
-            layer = replace(before, outputs=layer.outputs, parameters=settings)
-        fused[layer.outputs[0]] = layer
-    return list(fused.values())
+        if layer.name in before:
+            weighted = named[before[layer.name]]
+            settings = {**weighted.parameters, **FUSED[layer.kind]}
+            layer = replace(weighted, outputs=layer.outputs, parameters=settings)
+        elif layer.name in ends:
+            continue
+        fused.append(layer)
+    return fused
 
 
 def _in_int8(layers: Sequence[_Layer], largest: Mapping[str, float]) -> list[_Layer]:

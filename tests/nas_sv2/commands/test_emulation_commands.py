@@ -35,7 +35,7 @@ def refused(*arguments: str) -> ConfigError:
         (("calibrate", "--core", "cortex-a9"), "core"),
         (("calibrate", "--core", "cortex-a53", "--precision", "int4"), "precision"),
         (("calibrate", "--core", "cortex-a53", "--out", "no/such/folder.json"), "out"),
-        (("calibrate", "--core", "cortex-a53", "--resolution", "100"), "resolutions"),
+        (("calibrate", "--core", "cortex-a53", "--resolution", "100"), "resolution"),
         (("refit", "cpu", "--core", "cortex-a57"), "name"),  # an x86
         (("refit", "arm", "--core", "cortex-a57"), "name"),  # emulated itself
         (("refit", "nobody", "--core", "cortex-a57"), "target"),

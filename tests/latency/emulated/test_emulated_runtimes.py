@@ -1,4 +1,4 @@
-"""Emulated cores with LiteRT's kernels: what they price, what they refuse, how near they are."""
+"""Emulated cores with kernels of LiteRT and ncnn: what they price, how near they are."""
 
 import dataclasses
 import json
@@ -12,17 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas_sv2.errors import ConfigError, DeviceError, MeasurementError
-from nas_sv2.latency.emulated.arm_cores import CORES, LITERT_FITS
+from nas_sv2.latency.emulated.arm_cores import CORES, FITS, TITLES
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.emulated.kernel_table import KernelTable, moved_bytes, table_text
-from nas_sv2.latency.emulated.scale import refit_scale
-from nas_sv2.latency.kernels.kernel import plain_kernel
+from nas_sv2.latency.kernels.kernel import ArmRuntime, plain_kernel
+from nas_sv2.latency.kernels.ncnn import ncnn_kernels_of
 from nas_sv2.latency.measurements.plan import Lowering
 from nas_sv2.latency.targets.catalogue import CatalogueDevice, catalogue
 from nas_sv2.space.choices.levels import LEVELS
 from nas_sv2.space.choices.suggesters import RandomSuggester
 from nas_sv2.space.families.published import published_network
-from nas_sv2.space.graph.operators import GraphBuilder, Value
+from nas_sv2.space.graph.operators import Graph, GraphBuilder, Value
 from nas_sv2.space.graph.resizing import resized
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.onnx_models.model import load_model
@@ -30,7 +30,7 @@ from nas_sv2.space.runtimes.onnx_lowering import build_onnx
 from nas_sv2.space.runtimes.weights import random_weights
 from nas_sv2.space.units.reference import REFERENCES, reference
 
-CORE_NAMES = tuple(LITERT_FITS)
+CASES = [(runtime, core) for runtime, fits in FITS.items() for core in fits]
 ONNXRUNTIME_DIGESTS = {
     "cortex-a53": ("fd53e24cbace4aeb", "a7466a681541f5c2"),
     "cortex-a55": ("e13c5f66005a69e3", "5bf0f5dfbe1cebcf"),
@@ -40,18 +40,23 @@ ONNXRUNTIME_DIGESTS = {
 
 
 @cache
-def target(core: str, lowering: Lowering = "shuffle_free") -> EmulatedArm:
-    return EmulatedArm.open(core, lowering=lowering, runtime="litert")
+def target(
+    core: str, lowering: Lowering = "shuffle_free", runtime: ArmRuntime = "litert"
+) -> EmulatedArm:
+    return EmulatedArm.open(core, lowering=lowering, runtime=runtime)
 
 
-@pytest.mark.parametrize("core", CORE_NAMES)
+@pytest.mark.parametrize(("runtime", "core"), CASES)
 @pytest.mark.parametrize("lowering", ["plain", "shuffle_free"])
-def test_every_reference_network_has_a_price(core: str, lowering: Lowering) -> None:
+def test_every_reference_network_has_a_price(
+    runtime: ArmRuntime, core: str, lowering: Lowering
+) -> None:
     for name in REFERENCES:
-        latency = target(core, lowering).estimate(reference(name))
+        latency = target(core, lowering, runtime).estimate(reference(name))
         assert 1 < latency.ms < 10_000, name
         assert latency.provenance == "emulated"
-        assert "LiteRT" in latency.device and "published LiteRT speeds" in latency.note
+        assert TITLES[runtime] in latency.device
+        assert f"published {TITLES[runtime]} speeds" in latency.note
         assert "by a formula of the map" not in latency.note
 
 
@@ -59,20 +64,20 @@ def test_every_reference_network_has_a_price(core: str, lowering: Lowering) -> N
 @given(
     st.integers(0, 10_000),
     st.sampled_from(sorted(LEVELS)),
-    st.sampled_from(CORE_NAMES),
+    st.sampled_from(CASES),
     st.integers(32, 300),
     st.integers(32, 300),
 )
 def test_every_network_of_the_spaces_has_a_price_at_any_input(
-    seed: int, space: str, core: str, height: int, width: int
+    seed: int, space: str, case: tuple[ArmRuntime, str], height: int, width: int
 ) -> None:
     network = LEVELS[space].sample(RandomSuggester(random.Random(seed)))
     graph = resized(lower(network), Value("input", 3, height, width))
-    table = target(core).table
+    table = target(case[1], runtime=case[0]).table
     assert all(table.cycles(kernel) > 0 for kernel in table.kernels(graph))
 
 
-@pytest.mark.parametrize("core", CORE_NAMES)
+@pytest.mark.parametrize("core", FITS["litert"])
 def test_channels_that_fill_tiles_are_cheaper(core: str) -> None:
     def cycles(out: int) -> float:
         build, source = GraphBuilder(), Value("input", 64, 14, 14)
@@ -95,6 +100,17 @@ def test_a_depthwise_convolution_of_7x7_has_no_kernel_of_its_own_in_xnnpack() ->
     assert cycles(7) / 49 > 5 * cycles(5) / 25
 
 
+@pytest.mark.parametrize("core", FITS["ncnn"])
+def test_channels_that_ncnn_keeps_together_are_cheaper(core: str) -> None:
+    def cycles(channels: int) -> float:
+        build, source = GraphBuilder(), Value("input", channels, 28, 28)
+        build.conv("conv", source, channels, 3, depthwise=True)
+        (kernel,) = ncnn_kernels_of(Graph(source, build.ops[-1].output, tuple(build.ops)))
+        return target(core, runtime="ncnn").table.cycles(kernel)
+
+    assert cycles(60) < cycles(58)
+
+
 # What is refused
 
 
@@ -106,6 +122,12 @@ def test_a_kind_that_is_not_covered_is_named() -> None:
 def test_a_core_or_precision_without_kernels_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"^core must be one of cortex-a55"):
         EmulatedArm.open("cortex-a53", runtime="litert")
+    with pytest.raises(
+        ConfigError, match=r"^core must be one of cortex-a53, cortex-a57 with ncnn"
+    ):
+        EmulatedArm.open("cortex-a76", runtime="ncnn")
+    with pytest.raises(ConfigError, match=r"^precision must be fp32 with ncnn"):
+        EmulatedArm.open("cortex-a57", "int8", runtime="ncnn")
     with pytest.raises(ConfigError, match=r"^precision must be fp32 with litert"):
         EmulatedArm.open("cortex-a76", "int8", runtime="litert")
     with pytest.raises(ConfigError, match=r"^precision must be fp32 with litert"):
@@ -149,8 +171,8 @@ def test_tables_of_onnxruntime_are_as_they_were() -> None:
 
 
 def test_runtime_and_cost_of_memory_are_part_of_the_identity() -> None:
-    for core in CORE_NAMES:
-        table = target(core).table
+    for runtime, core in CASES:
+        table = target(core, runtime=runtime).table
         others = (
             KernelTable.load(core),
             dataclasses.replace(table, cycles_per_byte=2 * table.cycles_per_byte),
@@ -165,7 +187,7 @@ def test_a_clock_of_the_users_scales_by_the_share_of_litert() -> None:
     )
     network = reference("shufflenet_v2_x1_0")
     assert at_1.estimate(network).ms == pytest.approx(2 * at_2.estimate(network).ms)
-    share = LITERT_FITS["cortex-a76"].efficiency
+    share = FITS["litert"]["cortex-a76"].efficiency
     assert at_1.table.cycles_per_ms == pytest.approx(share * 1e6)
 
 
@@ -181,27 +203,16 @@ def test_moved_bytes_are_those_of_the_maps() -> None:
 # Nearness to real devices
 
 
-def litert_devices() -> list[CatalogueDevice]:
-    return [
-        device
-        for device in catalogue().values()
-        if isinstance(device, CatalogueDevice)
-        and device.runtime.startswith("TensorFlow Lite")
-        and device.precision == "fp32"
-        and device.table in LITERT_FITS
-    ]
-
-
-def test_published_speeds_are_met_as_the_note_says() -> None:
+@pytest.mark.parametrize("runtime", FITS)
+def test_published_speeds_are_met_as_the_note_says(runtime: ArmRuntime) -> None:
     errors: dict[str, list[float]] = {}
-    for device in litert_devices():
-        arm = target(device.table)
-        pairs = [(arm.graph_of(published_network(name)), ms) for name, ms in device.ms.items()]
-        _, error = refit_scale(arm.table, pairs)
-        fit = LITERT_FITS[device.table]
-        assert error.worst < fit.worst + 0.005, device.name
-        errors.setdefault(fit.devices, []).append(error.typical)
-    for fit in LITERT_FITS.values():
+    for device in catalogue().values():
+        if not isinstance(device, CatalogueDevice) or device.kernels != runtime:
+            continue
+        fit = FITS[runtime][device.table]
+        assert device.error.worst < fit.worst + 0.005, device.name
+        errors.setdefault(fit.devices, []).append(device.error.typical)
+    for fit in FITS[runtime].values():
         assert np.mean(errors[fit.devices]) == pytest.approx(fit.typical, abs=0.001)
 
 
@@ -212,9 +223,9 @@ def test_families_are_in_the_published_ratio_on_a_cortex_a76() -> None:
     assert 1.02 < mobile / shuffle < 1.33
 
 
-def test_the_clock_of_a_board_is_not_exceeded() -> None:
-    for core, fit in LITERT_FITS.items():
-        assert 0 < fit.efficiency < 1
-        shipped = target(core).table
-        assert shipped.cycles_per_ms == pytest.approx(CORES[core].cycles_per_ms(runtime="litert"))
-        assert shipped.cycles_per_byte == fit.cycles_per_byte
+@pytest.mark.parametrize(("runtime", "core"), CASES)
+def test_the_clock_of_a_board_is_not_exceeded(runtime: ArmRuntime, core: str) -> None:
+    fit, shipped = FITS[runtime][core], target(core, runtime=runtime).table
+    assert 0 < fit.efficiency < 1
+    assert shipped.cycles_per_ms == pytest.approx(CORES[core].cycles_per_ms(runtime=runtime))
+    assert shipped.cycles_per_byte == fit.cycles_per_byte
