@@ -54,7 +54,9 @@ def main() -> None:
 
 def emulated(device: CatalogueDevice) -> EmulatedArm:
     """Open a device of the catalogue without its scale, which changes no order."""
-    return EmulatedArm.open(device.table, device.emulated, runtime=device.kernels)
+    return EmulatedArm.open(
+        device.table, device.emulated, lowering="plain", runtime=device.kernels
+    )
 
 
 def pairs_of(
