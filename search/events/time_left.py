@@ -17,6 +17,9 @@ from nas_sv2.search.events.events import Event, OnEvent, TrialAsked, TrialFinish
 
 POWER = 0.6
 """V2 0.5x and 1x give 0.66, recorded trainings of four spaces 0.47 to 0.75 (`quick`, CPU)."""
+FEWEST = 5
+"""Candidates that count at least: the latest. Of more than twice as many, the later half counts,
+since the stop rule ends more trainings the longer a search goes on."""
 LEAST = 0.1
 """Share of its time that a candidate under way has left at least, though it is overdue."""
 
@@ -37,8 +40,7 @@ class TimeLeft:
     timeout_s: float | None = None
     clock: Callable[[], float] = time.monotonic
     _begun: dict[int, tuple[float, float]] = field(default_factory=dict)
-    _sizes: list[float] = field(default_factory=list)
-    _seconds: float = 0.0
+    _finished: list[tuple[float, float]] = field(default_factory=list)  # size and seconds
 
     def __post_init__(self) -> None:
         """Let the time run from now on."""
@@ -53,21 +55,22 @@ class TimeLeft:
             case TrialFinished():
                 _, size = self._begun.pop(event.number, (0.0, 0.0))
                 if event.verdict == "finished" and size and not _was_trained_before(event):
-                    self._sizes.append(size)
-                    self._seconds += event.seconds
-                left_s = self._left_s(event.wanted - event.finished) if self._sizes else None
+                    self._finished.append((size, event.seconds))
+                left_s = self._left_s(event.wanted - event.finished) if self._finished else None
                 event = dataclasses.replace(event, remaining_s=left_s)
         self.on_event(event)
 
     def _left_s(self, candidates: int) -> float:
-        rate = self._seconds / sum(self._sizes)
+        latest = self._finished[-max(FEWEST, math.ceil(len(self._finished) / 2)) :]
+        sizes = [size for size, _ in latest]
+        rate = sum(seconds for _, seconds in latest) / sum(sizes)
         # Of a worker that died, the candidate stays: only the latest are under way.
         begun = list(self._begun.values())[-min(self.workers, max(candidates, 0)) :]
         under_way = begun if candidates > 0 else []
         now = self.clock()
         left = [max(rate * size - (now - began), LEAST * rate * size) for began, size in under_way]
         free_s = sorted([*left, *[0.0] * (self.workers - len(left))])
-        mean_s = rate * fmean([*self._sizes, *(size for _, size in under_way)])
+        mean_s = rate * fmean([*sizes, *(size for _, size in under_way)])
         for _ in range(candidates - len(under_way)):
             if now + free_s[0] >= self._ends:
                 break

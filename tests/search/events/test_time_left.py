@@ -70,6 +70,16 @@ def test_a_training_that_was_found_says_nothing_about_the_others() -> None:
     assert heard.outcomes[-1].remaining_s == pytest.approx(21)
 
 
+def test_the_later_half_tells_how_long_the_others_take() -> None:
+    heard = EventRecorder()
+    left = TimeLeft(heard, workers=1)
+    for number, seconds in enumerate([40.0] * 6 + [10.0] * 6):
+        left(TrialAsked(number, V2, None, SMALL))
+        left(TrialFinished(number, "finished", "", None, seconds, number + 1, 20))
+    assert heard.outcomes[4].remaining_s == pytest.approx(15 * 40)
+    assert heard.outcomes[-1].remaining_s == pytest.approx(8 * 10)
+
+
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_the_time_left_is_right_within_30_percent_from_the_fifth_candidate_on(
     workers: int,

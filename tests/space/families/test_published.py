@@ -320,7 +320,7 @@ def test_an_unknown_name_suggests_the_closest() -> None:
 
 def test_a_resolution_that_leaves_no_pixel_is_refused() -> None:
     with pytest.raises(
-        ConfigError, match=r"resolution .*light_densenet_x1_0 .*stage4\.pool.*; got 16"
+        ConfigError, match=r"^image_size .*light_densenet_x1_0 .*stage4\.pool.*; got '16x16'"
     ):
         _ = PaperNetwork("light_densenet_x1_0", 16).graph
 
