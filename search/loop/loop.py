@@ -32,6 +32,7 @@ from nas_sv2.errors import (
     MeasurementError,
     NasError,
     Rejected,
+    StoreError,
     was_interrupted,
 )
 from nas_sv2.plain_data import printable
@@ -131,6 +132,7 @@ class Loop:
     gone: threading.Event = field(default_factory=threading.Event)
     starts: Sequence[dict[str, object]] = ()
     _notice: str = ""
+    _undropped: str = ""
     _trial_at: int | None = None
     _front: GrowingFront = field(default_factory=GrowingFront)
     _since_finished: Counter[Verdict] = field(default_factory=Counter)
@@ -423,11 +425,20 @@ class Loop:
             return "failed", LostTrial(), None
         self._teller.tell_record(trial.number, record)
         records = self.store.all()
-        self.weights.drop(too_far(records))
+        self._drop_weights(too_far(records))
         entries = self._front.update(records)
         if len(records) >= MATURE and self.limits is not None:
             self._learn_from_audit(entry.number for entry in entries if entry.on_front)
         return "finished", None, record
+
+    def _drop_weights(self, digests: Sequence[str]) -> None:
+        """Delete weights that are not to be kept; a search goes on if that fails, and says so."""
+        try:
+            self.weights.drop(digests)
+        except StoreError as error:
+            if str(error) != self._undropped:
+                self._undropped = str(error)
+                self.on_event(Notice(str(error)))
 
     def _walked(self, trial: Trial, architecture: Architecture, baseline: str | None) -> Record:
         """Walk a candidate; refuse it if another worker has it by now."""

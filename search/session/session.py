@@ -350,7 +350,8 @@ class _Opening:
                 other = begun_from(plan.warm_start, study, db) if plan.warm_start else None
             store = RecordStore(db, study_key(study))
             weights = WeightsFolder.of_study(db, store.study)
-            evaluator = StoredEvaluator(self._trainer(threads, weights), store, weights)
+            trainer = self._trainer(threads, weights)
+            evaluator = StoredEvaluator(trainer, store, weights, notify(self.on_event))
             limits = RelaxedLimits(guidelines.limits, study) if guidelines.limits.limits else None
             walk = self._walk(limits or guidelines.limits, targets, evaluator, store)
             self._check(walk, store, study)

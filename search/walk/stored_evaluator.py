@@ -1,9 +1,11 @@
 """An evaluator that trains no network twice, and keeps the weights of its trainings."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from nas_sv2.evaluate.fitting.evaluation import Evaluation
+from nas_sv2.errors import StoreError
+from nas_sv2.evaluate.fitting.evaluation import Evaluation, Trained
 from nas_sv2.evaluate.fitting.evaluator import Stops
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.storage.record_store import RecordStore
@@ -15,11 +17,20 @@ if TYPE_CHECKING:  # imports torch, which other evaluators do not need
 
 @dataclass(frozen=True)
 class StoredEvaluator:
-    """`training` with a store of its evaluations; an `Evaluator` and `StoppableEvaluator`."""
+    """`training` with a store of its evaluations; an `Evaluator` and `StoppableEvaluator`.
+
+    Attributes:
+        training: Trains what is not stored.
+        store: The stored evaluations.
+        weights: The weights of its trainings.
+        notify: Called with a line, once for each reason, if weights cannot be saved.
+    """
 
     training: "Trainer"
     store: RecordStore
     weights: WeightsFolder
+    notify: Callable[[str], None]
+    _said: set[str] = field(default_factory=set)
 
     @property
     def name(self) -> str:
@@ -41,6 +52,15 @@ class StoredEvaluator:
         trained = self.training.train(architecture, stops)
         if trained.evaluation.stopped is None:  # first: weights can be made again
             self.store.save_evaluation(digest, trained.evaluation)
-        if trained.weights:
-            self.weights.save(digest, trained.weights)
+        self._keep_weights(digest, trained)
         return trained.evaluation
+
+    def _keep_weights(self, digest: str, trained: Trained) -> None:
+        """Save weights; a search goes on without, as an export can make them again."""
+        try:
+            if trained.weights:
+                self.weights.save(digest, trained.weights)
+        except StoreError as error:
+            if str(error) not in self._said:
+                self._said.add(str(error))
+                self.notify(f"{error}; an export of such a network trains it again")

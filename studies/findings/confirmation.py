@@ -40,11 +40,12 @@ import msgspec
 
 from nas_sv2.counts import counted
 from nas_sv2.documents import reading_stored
+from nas_sv2.errors import StoreError
 from nas_sv2.evaluate.fitting.evaluation import data_key, describe_majority, is_uneven
 from nas_sv2.evaluate.recipes.scores import ScoreFacts, facts_of
 from nas_sv2.latency.measurements.head_to_head import ComparedPair, PricedPair, TimedPair
 from nas_sv2.latency.measurements.measurement import Interval, Latency
-from nas_sv2.plain_data import parse_json
+from nas_sv2.plain_data import parse_json, printable
 from nas_sv2.statistics import Judgement, judge_together
 from nas_sv2.studies.findings.paired import Paired, Verdict
 from nas_sv2.studies.findings.scaled_family import FamilyCurve, FamilyGain
@@ -388,14 +389,27 @@ class Confirmation:
         """The confirmation that `to_json` gave, also after a round through JSON.
 
         Raises:
+            OtherVersion: The data have fields that are not known here.
             StoreError: The data are those of no confirmation.
         """
-        with reading_stored("a stored confirmation"):
-            if unknown := data.keys() - {field.name for field in dataclasses.fields(cls)}:
-                raise ValueError(f"it has {', '.join(sorted(unknown))}, of another version")
+        with reading_stored("a stored confirmation", REMEDY):
+            unknown = data.keys() - {field.name for field in dataclasses.fields(cls)}
+        if unknown:
+            raise OtherVersion(
+                f"a stored confirmation is of another version of nas-sv2: it has "
+                f"{', '.join(map(printable, sorted(unknown)))}"
+            )
+        with reading_stored("a stored confirmation", REMEDY):
             found = msgspec.convert(_of_today(parse_json(json.dumps(data))), cls)
             _check(found)
             return found
+
+
+REMEDY = "nas-sv2 study confirm removes it, and makes a new one"
+
+
+class OtherVersion(StoreError):
+    """A stored confirmation has fields that this version does not know."""
 
 
 def _of_today(data: dict[str, Any]) -> dict[str, Any]:

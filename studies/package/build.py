@@ -2,7 +2,8 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.runtimes.onnx_lowering import OPSET, check_opset
-from nas_sv2.space.runtimes.weights import LEAST_WEIGHT, count_flushed
+from nas_sv2.space.runtimes.weights import LEAST_WEIGHT, check_weights, count_flushed
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.findings.attributes import IDENTITY, THREADS, TRAINED, whole_identity
 from nas_sv2.studies.findings.record import STOP_RULE, Record
@@ -105,7 +106,8 @@ def export_trial(
             supernet are not at their path.
         DeviceError: If a target of the study cannot be used here.
         MeasurementError: If a target does not answer with latencies.
-        EvaluationError: If the training cannot be repeated to the same accuracy.
+        EvaluationError: If the training cannot be repeated to the same accuracy, or the weights
+            are those of another network.
         StoreError: If stored data cannot be read, a form disagrees with the network, or the
             package cannot be written.
     """
@@ -244,8 +246,7 @@ def _winner(
         sample = DataSample.of(images)
         validation = choose_subset(images, evaluator.recipe).val
         if weights is None:
-            why = "the file of its weights is damaged" if folder.is_damaged(digest) else ""
-            notify(f"{why or 'its weights were not kept'}; {evaluator.weights_by}")
+            notify(f"{folder.why_none(digest)}; {evaluator.weights_by}")
             weights = same_again(evaluator.open(images, setting_of(study)), record).weights
     except (ConfigError, EvaluationError) as error:
         if weights is None and isinstance(error, ConfigError):
@@ -256,6 +257,8 @@ def _winner(
         notify(_without_data(error))
         sample = kept
     trained = _trained(record, evaluator, sample)
+    with naming_kept_file(folder.file(digest)):
+        check_weights(lower(trained), weights)
     if count := count_flushed(lower(trained), weights):
         notify(
             f"in every file, {counted(count, 'weight')} closer to 0 than {LEAST_WEIGHT:g} became 0"
@@ -265,6 +268,22 @@ def _winner(
         record.architecture, trained, weights, normalise, sample, validation
     )
     return winner, sample
+
+
+@contextmanager
+def naming_kept_file(file: Path) -> Iterator[None]:
+    """Name the file of weights that were kept, and the remedy, if they are not the network's.
+
+    Raises:
+        EvaluationError: They are those of another network.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        raise EvaluationError(
+            f"{file} has the weights of another network ({error}); delete it, and the network "
+            "is trained again"
+        ) from error
 
 
 def _trained(record: Record, evaluator: EvaluatorChoice, sample: DataSample) -> Architecture:

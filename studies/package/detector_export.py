@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import torch
 
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, DeviceError, MeasurementError
@@ -35,10 +34,11 @@ from nas_sv2.studies.package.build import (
     check_same_figure,
     check_trial,
     chosen_trial,
+    naming_kept_file,
     same_again,
     setting_of,
 )
-from nas_sv2.studies.package.detector_package import MODEL, write_detector_package
+from nas_sv2.studies.package.detector_package import MODEL, load_weights, write_detector_package
 from nas_sv2.studies.package.folder import check_out
 from nas_sv2.studies.storage.facts import read_study
 from nas_sv2.studies.storage.places import check_content, data_place, evaluator_of
@@ -114,15 +114,18 @@ def export_detector_trial(
     training = evaluator_of(opened).open(scenes, setting_of(opened))
     assert isinstance(training, DetectorTraining), "the evaluator of a study of detectors"
     folder = WeightsFolder.of_study(db, study_key(opened))
-    weights = folder.find(record.architecture.digest)
+    digest = record.architecture.digest
+    weights = folder.find(digest)
     if weights is None:
-        notify("its weights were not kept; training it again")
+        notify(f"{folder.why_none(digest)}; training it again")
         weights = same_again(training, record).weights
     run = training.run(record.architecture, out)
     notify("scoring the detector on the validation images")
     name = record.baseline or record.architecture.digest
     with cpu_threads(run.threads):
-        metrics = write_detector_package(run, _scored(run, weights, record), name)
+        with naming_kept_file(folder.file(digest)):
+            trained = _scored(run, weights, record)
+        metrics = write_detector_package(run, trained, name)
     times = _times(db, opened, record, out, notify) if time else ()
     return ExportedDetector(number, metrics, times)
 
@@ -138,10 +141,7 @@ def _scenes_of(study: optuna.Study, data: str | None, notify: Callable[[str], No
 def _scored(run: DetectorRun, weights: Weights, record: Record) -> TrainedDetector:
     """Load the weights into the module and score it; refuse another mmAP than the study's."""
     module = build_detector(run.detector, run.seed)
-    state = module.state_dict()
-    module.load_state_dict(
-        state | {name: torch.from_numpy(array) for name, array in weights.items()}
-    )
+    load_weights(module, weights)
     module.eval()
     form, evaluation = run.detector, record.evaluation
     found = score(module, run.data.val, form.classes, form.height, form.width)

@@ -126,6 +126,16 @@ def load_detector(folder: Path) -> tuple[Detector, tuple[str, ...], nn.Module]:
         raise ConfigError("file", str(folder / WEIGHTS), allowed) from None
     _check_size(detector, weights)
     module = build_detector(detector)
+    load_weights(module, weights)
+    return detector, categories, module.eval()
+
+
+def load_weights(module: nn.Module, weights: Weights) -> None:
+    """Load the weights of a detector into its module.
+
+    Raises:
+        ConfigError: They are not exactly its weights.
+    """
     state = module.state_dict()
     ours = {name for name in state if not name.endswith("num_batches_tracked")}
     for name in sorted(ours ^ weights.keys()):
@@ -136,7 +146,6 @@ def load_detector(folder: Path) -> tuple[Detector, tuple[str, ...], nn.Module]:
             raise ConfigError(f"weights {name}", array.shape, allowed)
         state[name] = torch.from_numpy(array)
     module.load_state_dict(state)
-    return detector, categories, module.eval()
 
 
 def _check_size(detector: Detector, weights: Weights) -> None:

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 from sqlalchemy import or_, select
 
 from nas_sv2.database.database import Database
-from nas_sv2.errors import ConfigError
+from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.latency.breakdown.profiled import Profile
 from nas_sv2.latency.guidelines.profile import GuidelineProfile
 from nas_sv2.latency.guidelines.store import ProfileStore
@@ -101,7 +101,7 @@ class ReportFacts:
         importances: The importances of parameters, by objective; empty for too few trials.
         devices: The devices behind the latencies.
         winners: A card for each network of the front.
-        notes: The reasons for missing profiles, a line each.
+        notes: The reasons for missing profiles and maps of feature reuse, a line each.
     """
 
     study: StudyFacts
@@ -127,28 +127,49 @@ def read_report(db: Database, name: str, breakdown: Breakdown) -> ReportFacts:
     if not study.records:
         raise ConfigError("study", name, "must be a study with a finished trial; it has none yet")
     on_front = {entry.number: entry.record for entry in study.front.members}
-    profiles, notes = breakdown(on_front, study.identity)
+    profiles, unpriced = breakdown(on_front, study.identity)
+    maps, undrawn = ({}, []) if study.detector else _reuse_maps(db, study, on_front)
     return ReportFacts(
         study,
         importances_of(study.trials, study.records, study.metrics),
         devices_of(db, study.records.values()),
-        _winners(db, study, on_front, profiles),
-        notes,
+        _winners(db, study, on_front, profiles, maps),
+        [*(f"By operator: {reason}" for reason in unpriced), *undrawn],
     )
 
 
+def _reuse_maps(
+    db: Database, study: StudyFacts, front: Mapping[int, Record]
+) -> tuple[dict[int, str], list[str]]:
+    """Draw the maps of feature reuse by trial; also give the reasons for missing ones."""
+    folder, factor = WeightsFolder.of_study(db, study.key), width_factor_of(study.identity)
+    maps, undrawn = {}, []
+    for number, record in front.items():
+        digest = record.architecture.digest
+        try:
+            weights = folder.find(digest)
+            if weights is not None:
+                maps[number] = reuse_png(record, weights, factor)
+            elif folder.file(digest).exists():  # others were not kept, and have no map
+                undrawn.append(f"Feature reuse of trial {number}: {folder.why_none(digest)}")
+        except (StoreError, ConfigError) as error:  # unreadable, or of another network
+            undrawn.append(f"Feature reuse of trial {number}: {error}")
+    return maps, undrawn
+
+
 def _winners(
-    db: Database, study: StudyFacts, front: Mapping[int, Record], profiles: Profiles
+    db: Database,
+    study: StudyFacts,
+    front: Mapping[int, Record],
+    profiles: Profiles,
+    maps: Mapping[int, str],
 ) -> list[NetworkCard]:
     baseline = next(iter(study.baselines.values()), None)
-    weights = WeightsFolder.of_study(db, study.key)
     guidelines = study.identity.get("guidelines", {})
     own = _own_guidelines(db, guidelines.get("measured", {}))
     limits = {} if "measured" in guidelines else guidelines
-    factor = width_factor_of(study.identity)
     found = []
     for number, record in front.items():
-        kept = weights.find(record.architecture.digest)
         trained = record.evaluation
         found.append(
             NetworkCard(
@@ -158,7 +179,7 @@ def _winners(
                 scores_of(record, None if record is baseline else baseline, limits),
                 wasted_by(record, own),
                 profiles.get(number, {}),
-                reuse_png(record, kept, factor) if kept and study.detector is None else None,
+                maps.get(number),
                 f"weights of the {trained.recipe} training, seed {trained.seed}",
             )
         )

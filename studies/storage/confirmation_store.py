@@ -19,31 +19,53 @@ from nas_sv2.errors import StoreError
 from nas_sv2.evaluate.fitting.evaluation import Figure, data_key
 from nas_sv2.plain_data import parse_json
 from nas_sv2.studies.findings.attributes import CONFIRMATIONS, TEST_ACCURACY
-from nas_sv2.studies.findings.confirmation import Confirmation, Finding
+from nas_sv2.studies.findings.confirmation import Confirmation, Finding, OtherVersion
 from nas_sv2.studies.storage.study import store_errors
 
 LOG = logging.getLogger(__name__)
 
 
 def confirmations_of(study: optuna.Study) -> list[Confirmation]:
-    """Return all confirmations of a study, the newest last.
+    """Return the confirmations of a study that can be read, the newest last.
+
+    A damaged one, or one of another version, counts as none, and a line says so.
 
     Raises:
-        StoreError: The database or a stored confirmation cannot be read.
+        StoreError: The database cannot be read.
     """
-    with store_errors():
-        return [Confirmation.from_json(each) for each in study.user_attrs.get(CONFIRMATIONS, [])]
+    found = []
+    for each in _stored(study):
+        try:
+            found.append(Confirmation.from_json(each))
+        except StoreError as error:
+            LOG.warning("study %s: %s", study.study_name, error)
+    return found
 
 
 def keep(study: optuna.Study, confirmation: Confirmation) -> None:
-    """Store a confirmation in place of an earlier answer to the same question.
+    """Store a confirmation in place of an earlier answer to the same question, and of damaged ones.
 
     Raises:
         StoreError: The database cannot be read or written.
     """
-    others = [each for each in confirmations_of(study) if each.question != confirmation.question]
+    others = [each for each in _stored(study) if _stays_beside(confirmation, each)]
     with store_errors():
-        study.set_user_attr(CONFIRMATIONS, [each.to_json() for each in [*others, confirmation]])
+        study.set_user_attr(CONFIRMATIONS, [*others, confirmation.to_json()])
+
+
+def _stored(study: optuna.Study) -> list[dict[str, Any]]:
+    with store_errors():
+        stored: list[dict[str, Any]] = study.user_attrs.get(CONFIRMATIONS, [])
+    return stored
+
+
+def _stays_beside(new: Confirmation, stored: Mapping[str, Any]) -> bool:
+    try:
+        return Confirmation.from_json(stored).question != new.question
+    except OtherVersion:
+        return True
+    except StoreError:
+        return False
 
 
 def newest_findings(

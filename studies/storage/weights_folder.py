@@ -31,7 +31,7 @@ class WeightsFolder:
     @property
     def data(self) -> Path:
         """The file with the part of the data that an export needs, a `DataSample`."""
-        return self._file(DATA)
+        return self.file(DATA)
 
     @property
     def checkpoints(self) -> Path:
@@ -44,13 +44,14 @@ class WeightsFolder:
         Raises:
             StoreError: The file cannot be written.
         """
-        file = self._file(digest)
+        file = self.file(digest)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             # safetensors writes memory as it lies, without checking that it is contiguous.
             write_whole(file, save({name: np.ascontiguousarray(a) for name, a in weights.items()}))
         except (OSError, SafetensorError) as error:
-            raise StoreError(f"weights cannot be saved: {error}") from error
+            why = (error.strerror if isinstance(error, OSError) else None) or error
+            raise StoreError(f"weights cannot be saved in {self.path}: {why}") from error
 
     def find(self, digest: str) -> dict[str, Array] | None:
         """Load the weights, or return None if they were not kept, or the file is damaged.
@@ -58,7 +59,7 @@ class WeightsFolder:
         Raises:
             StoreError: The file cannot be read.
         """
-        file = self._file(digest)
+        file = self.file(digest)
         try:
             return parse_weights(read_bounded(file, MOST_WEIGHT_BYTES))
         except (ValueError, FileNotFoundError, NotADirectoryError):
@@ -66,9 +67,11 @@ class WeightsFolder:
         except OSError as error:
             raise StoreError(f"{file} cannot be read: {error.strerror or error}") from error
 
-    def is_damaged(self, digest: str) -> bool:
-        """Return whether the file is there, but is not a whole safetensors file."""
-        return self.find(digest) is None and self._file(digest).exists()
+    def why_none(self, digest: str) -> str:
+        """Return why `find` gave None, in words."""
+        if self.file(digest).exists():
+            return "the file of its weights is damaged"
+        return "its weights were not kept"
 
     def copy_from(self, other: "WeightsFolder", digests: Iterable[str]) -> None:
         """Copy weights of another study that were kept, and what they were trained on.
@@ -78,10 +81,10 @@ class WeightsFolder:
         """
         try:
             for name in (DATA, *digests):
-                file = other._file(name)
+                file = other.file(name)
                 if file.exists():
                     self.path.mkdir(parents=True, exist_ok=True)
-                    write_whole(self._file(name), file.read_bytes())
+                    write_whole(self.file(name), file.read_bytes())
         except OSError as error:
             raise StoreError(f"weights cannot be copied: {error}") from error
 
@@ -93,9 +96,11 @@ class WeightsFolder:
         """
         try:
             for digest in digests:
-                self._file(digest).unlink(missing_ok=True)
+                self.file(digest).unlink(missing_ok=True)
         except OSError as error:
-            raise StoreError(f"weights cannot be deleted: {error}") from error
+            why = error.strerror or error
+            raise StoreError(f"weights cannot be deleted in {self.path}: {why}") from error
 
-    def _file(self, digest: str) -> Path:
+    def file(self, digest: str) -> Path:
+        """Return the path of the weights of a network."""
         return self.path / f"{digest}.safetensors"

@@ -1,4 +1,7 @@
-"""A search whose disk fills up, and goes on once there is space again.
+"""A search whose disk fills up.
+
+Without space for the database it ends, and goes on once there is some. Without space for weights
+alone it goes on, and says so.
 
     unshare --mount sh -c 'mount -t tmpfs -o size=8m none DISK && exec python full_disk.py ...'
 
@@ -29,11 +32,9 @@ def fill(ballast: Path) -> None:
                 assert error.errno == errno.ENOSPC, error
 
 
-def main(what: str, disk: Path, folder: Path) -> None:
-    database = (disk if what == "database" else folder) / "studies.db"
-    if what == "weights":
-        Path(f"{database}.weights").symlink_to(disk)
-    storage, ballast = f"sqlite:///{database}", disk / "ballast"
+def fill_database(disk: Path) -> None:
+    """Fill the disk of a database in the middle of a search, and free it again."""
+    storage, ballast = f"sqlite:///{disk / 'studies.db'}", disk / "ballast"
     with worker_group(storage, TRIALS, 2, weights_bytes=WEIGHTS_BYTES) as found:
         found.until(lambda: found.finished >= 3)
         fill(ballast)
@@ -58,7 +59,26 @@ def main(what: str, disk: Path, folder: Path) -> None:
     assert found.told[-1] == FINISHED
     assert found.finished == TRIALS - before
     check(storage, TRIALS)
-    parts = [file for file in Path(f"{database}.weights").rglob("*") if file.suffix[1:].isdigit()]
+
+
+def fill_weights(disk: Path, database: Path) -> None:
+    """Fill the disk of the weights alone."""
+    Path(f"{database}.weights").symlink_to(disk)
+    storage = f"sqlite:///{database}"
+    with worker_group(storage, TRIALS, 2, weights_bytes=WEIGHTS_BYTES) as found:
+        found.until(lambda: found.finished >= 3)
+        fill(disk / "ballast")
+        assert found.over(120) == 0
+    assert found.told[-1] == FINISHED
+    assert found.finished == TRIALS
+    assert any("weights cannot be saved" in line for line in found.waits), found.waits
+    check(storage, TRIALS)
+
+
+def main(what: str, disk: Path, folder: Path) -> None:
+    """Fill the disk of `what`: all files are whole."""
+    fill_database(disk) if what == "database" else fill_weights(disk, folder / "studies.db")
+    parts = [file for file in disk.rglob("*") if file.suffix == ".part"]
     assert parts == []
 
 

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +23,7 @@ from doubles import FakeEvaluator
 from optuna.samplers import RandomSampler
 
 from nas_sv2.database.database import Database
-from nas_sv2.errors import NasError
+from nas_sv2.errors import NasError, StoreError
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
 from nas_sv2.latency.devices.command import CommandTemplate
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
@@ -93,19 +94,23 @@ class Job:
 
 @dataclass(frozen=True)
 class Keeping:
-    """An evaluator that keeps weights where a training's are kept, at the same moment."""
+    """An evaluator that keeps weights as `StoredEvaluator` does: where it can."""
 
     name: ClassVar[str] = "keeping"
 
     inner: FakeEvaluator
     weights: WeightsFolder
     size: int
+    notify: Callable[[str], None]
 
     def evaluate(self, architecture: Architecture) -> Evaluation:
         evaluation = self.inner.evaluate(architecture)
         if self.size:
             numbers = np.full(self.size // 4, int(architecture.digest[:6], 16), np.float32)
-            self.weights.save(architecture.digest, {"all": numbers})
+            try:
+                self.weights.save(architecture.digest, {"all": numbers})
+            except StoreError as error:
+                self.notify(str(error))
         return evaluation
 
 
@@ -130,7 +135,9 @@ def work(job: Job, number: int, on_event: OnEvent) -> None:
         study = create_or_resume(db, "s", identity, RandomSampler())
         store = RecordStore(db, study_key(study))
         weights = WeightsFolder.of_study(db, store.study)
-        evaluator = Keeping(FakeEvaluator(job.seconds), weights, job.weights_bytes)
+        evaluator = Keeping(
+            FakeEvaluator(job.seconds), weights, job.weights_bytes, notify(on_event)
+        )
         learns = choice.learns_from_pruned
         with closing(target_of(job, measurements, on_event)) as target:
             walk = Walk(Guidelines({}), Budget(), {"fake": target}, evaluator, enter(on_event))

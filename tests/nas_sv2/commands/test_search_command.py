@@ -175,6 +175,13 @@ def test_a_network_without_kept_weights_is_trained_to_the_same_again(
     WeightsFolder(kept).save(package.architecture.digest, damaged)
     refused = nas_sv2(*baseline[:5], "damaged", *baseline[6:])
     assert refused.returncode == 1 and "on the validation images" in refused.stderr
+    (array, *_) = package.weights.values()
+    (file,) = kept.glob(f"{package.architecture.digest}.*")
+    WeightsFolder(kept).save(package.architecture.digest, {"stem": array})
+    refused = nas_sv2(*baseline[:5], "damaged", *baseline[6:])
+    assert refused.returncode == 1 and len(refused.stderr.splitlines()) == 1, refused.stderr
+    assert f"{file.name} has the weights of another network" in refused.stderr
+    assert "; delete it, and the network is trained again" in refused.stderr
     assert not [path for path in folder.iterdir() if "damaged" in path.name]
 
 

@@ -136,6 +136,25 @@ def test_the_front_that_is_shown_later_finds_its_weights(bench: Bench) -> None:
     assert all(weights.find(one.architecture.digest) for one in records.values())
 
 
+def test_weights_that_cannot_be_deleted_end_no_search_and_are_said_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = WeightsFolder.of_study(bench.db, "s")
+
+    class Folders(FakeEvaluator):
+        def evaluate(self, architecture: Architecture) -> Evaluation:
+            (weights.file(architecture.digest) / "in it").mkdir(parents=True)
+            return super().evaluate(architecture)
+
+    bench.evaluator = Folders()
+    monkeypatch.setattr(
+        loop, "too_far", lambda records: [one.architecture.digest for one in records.values()]
+    )
+    bench.run(3)
+    assert len(bench.store.all()) == 3
+    assert bench.heard.notices == [f"weights cannot be deleted in {weights.path}: Is a directory"]
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_every_sampler_finds_distinct_networks_and_is_told_all_limits(

@@ -13,7 +13,7 @@ FULL_DISK = Path(__file__).parents[2] / "stand_ins" / "full_disk.py"
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["database", "weights"])
-def test_a_full_disk_ends_the_search_and_nothing_is_lost(what: str, tmp_path: Path) -> None:
+def test_nothing_is_lost_on_a_full_disk(what: str, tmp_path: Path) -> None:
     way = own_mounts()
     if way is None:
         pytest.skip("no disk can be mounted: neither as root nor in a user namespace")

@@ -517,7 +517,7 @@ def test_size_is_that_of_the_form_that_is_trained(tmp_path: Path, blobs: ImageDa
     )
     RecordStore(db, "earlier").save(0, dataclasses.replace(record, evaluation=evaluation))
     store = RecordStore(db, "s")
-    evaluator = StoredEvaluator(training, store, WeightsFolder.of_study(db, "s"))
+    evaluator = StoredEvaluator(training, store, WeightsFolder.of_study(db, "s"), print)
     early = EarlyStop.of(evaluator, store, 24)
     db.close()
     size = log_flops(training.adapt(V2))

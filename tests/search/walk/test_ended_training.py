@@ -4,10 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
-
 from nas_sv2.database.database import Database
-from nas_sv2.errors import StoreError
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation
 from nas_sv2.evaluate.proxy.training import ProxyTraining
@@ -66,7 +63,7 @@ def test_one_that_was_ended_is_not_stored_for_others(
     db.migrate()
     store = RecordStore(db, "s")
     weights = WeightsFolder.of_study(db, "s")
-    evaluator = StoredEvaluator(training(SHORT, blobs), store, weights)
+    evaluator = StoredEvaluator(training(SHORT, blobs), store, weights, print)
     ended = evaluator.evaluate(tiny, lambda history: "enough")
     whole = evaluator.evaluate(tiny, lambda history: None)
     assert (ended.epochs, whole.epochs) == (1, 2)
@@ -74,18 +71,24 @@ def test_one_that_was_ended_is_not_stored_for_others(
     db.close()
 
 
-def test_a_training_whose_weights_cannot_be_saved_is_not_lost(
+def test_a_training_whose_weights_cannot_be_saved_counts_and_is_said_once(
     tmp_path: Path, blobs: ImageData, tiny: Architecture
 ) -> None:
     db = Database.open(f"sqlite:///{tmp_path / 's.db'}")
     db.migrate()
-    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "weights"
+    folder.parent.touch()
     steps: list[int] = []
+    said: list[str] = []
     how = dataclasses.replace(training(SHORT, blobs), progress=lambda done, _: steps.append(done))
-    evaluator = StoredEvaluator(how, RecordStore(db, "s"), WeightsFolder(tmp_path / "file"))
-    with pytest.raises(StoreError, match="weights cannot be saved"):
-        evaluator.evaluate(tiny)
+    evaluator = StoredEvaluator(how, RecordStore(db, "s"), WeightsFolder(folder), said.append)
+    found = evaluator.evaluate(tiny)
     taken = len(steps)
-    assert evaluator.evaluate(tiny).epochs == SHORT.epochs
+    assert evaluator.evaluate(tiny) == found
     assert len(steps) == taken > 0
+    evaluator.evaluate(dataclasses.replace(tiny, head=tiny.head + 8))
+    assert said == [
+        f"weights cannot be saved in {folder}: Not a directory; "
+        "an export of such a network trains it again"
+    ]
     db.close()

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 from doubles import latency_of
 from hypothesis import given, settings
@@ -20,6 +21,7 @@ from nas_sv2.errors import StoreError
 from nas_sv2.latency.measurements.head_to_head import ComparedPair, PricedPair, TimedPair
 from nas_sv2.show.study_tables import confirmation_notes, confirmation_table
 from nas_sv2.statistics import judge_together
+from nas_sv2.studies.findings.attributes import CONFIRMATIONS
 from nas_sv2.studies.findings.confirmation import (
     WRONG,
     Confirmation,
@@ -31,7 +33,12 @@ from nas_sv2.studies.findings.confirmation import (
     judge_finalists,
 )
 from nas_sv2.studies.findings.paired import Paired, Verdict, step_of
-from nas_sv2.studies.storage.confirmation_store import confirmation_lines, newest_findings
+from nas_sv2.studies.storage.confirmation_store import (
+    confirmation_lines,
+    confirmations_of,
+    keep,
+    newest_findings,
+)
 
 IMAGES = 10_000
 
@@ -103,9 +110,30 @@ def test_faster_is_claimed_only_if_it_is_so_on_every_target() -> None:
 def test_what_was_written_is_read_again_and_what_is_none_is_refused() -> None:
     found = confirmation_of(Finding(3, "aa", accuracy("better"), {"cpu": latency("tie")}))
     assert Confirmation.from_json(json.loads(json.dumps(found.to_json()))) == found
-    for broken in ({}, {**found.to_json(), "findings": [{}]}, {**found.to_json(), "more": 1}):
-        with pytest.raises(StoreError, match="confirmation cannot be read"):
+    for broken in ({}, {**found.to_json(), "findings": [{}]}):
+        with pytest.raises(StoreError, match="read: .*; nas-sv2 study confirm removes it, and"):
             Confirmation.from_json(broken)
+    with pytest.raises(StoreError, match="is of another version of nas-sv2: it has more$"):
+        Confirmation.from_json({**found.to_json(), "more": 1})
+
+
+def test_a_damaged_confirmation_counts_as_none_and_the_next_replaces_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    found = confirmation_of(Finding(3, "aa", accuracy("better"), {"cpu": latency("tie")}))
+    other = dataclasses.replace(found, recipe_digest="e" * 16)
+    later = {**found.to_json(), "more": 1}
+    study = optuna.create_study(study_name="s")
+    study.set_user_attr(CONFIRMATIONS, [{}, other.to_json(), later])
+    assert confirmations_of(study) == [other]
+    damaged, unknown = (record.getMessage() for record in caplog.records[-2:])
+    assert damaged.startswith("study s: a stored confirmation cannot be read: ")
+    assert damaged.endswith("; nas-sv2 study confirm removes it, and makes a new one")
+    assert unknown.startswith("study s: a stored confirmation is of another version of nas-sv2")
+    keep(study, found)
+    assert confirmations_of(study) == [other, found]
+    assert later in study.user_attrs[CONFIRMATIONS]
+    assert len(study.user_attrs[CONFIRMATIONS]) == 3
 
 
 def as_before_scores_had_names(data: dict[str, Any]) -> None:

@@ -11,12 +11,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from optuna.samplers import RandomSampler
 from scripted_study import MEASURED, SPACE, ScriptedStudy, certificate
 
 from nas_sv2.database.database import Database
-from nas_sv2.errors import ConfigError, DeviceError, NasError
+from nas_sv2.errors import ConfigError, DeviceError, NasError, StoreError
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.studies.dashboard.view import trial_note
@@ -39,6 +40,7 @@ from nas_sv2.studies.storage.facts import StudyFacts
 from nas_sv2.studies.storage.recipe_evidence import CertificateStore
 from nas_sv2.studies.storage.runs import Run
 from nas_sv2.studies.storage.study import create_or_resume
+from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
 HOSTILE = "</script><script>alert(1)</script>"
 HOSTILE_DATA = "<img src=x onerror=alert(2)>|`${x}`@0"
@@ -120,7 +122,30 @@ def test_emulated_operators_are_priced_and_measured_ones_only_on_demand(
         (target, profile), *others = winner.profiles.items()
         assert (target, others) == ("arm", [])
         assert profile.ms == pytest.approx(winner.record.latencies["arm"].ms)
-    assert report.notes == ["cpu was not asked; a report with operators times them"]
+    why = "cpu was not asked; a report with operators times them"
+    assert report.notes == [f"By operator: {why}"]
+
+
+def test_a_map_of_feature_reuse_that_cannot_be_drawn_is_said(
+    facts: StudyFacts, storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, *_ = facts.front.members
+
+    def find(self: WeightsFolder, digest: str) -> dict[str, Any] | None:
+        if digest == first.record.architecture.digest:
+            raise StoreError("first.safetensors cannot be read: Permission denied")
+        foreign = digest == second.record.architecture.digest
+        return {"stem": np.zeros(1, np.float32)} if foreign else None
+
+    monkeypatch.setattr(WeightsFolder, "find", find)
+    ask = OperatorProfiles(Database.open(storage), False, lambda _: None)
+    report = read_report(Database.open(storage), HOSTILE, ask)
+    _, unreadable, foreign, *_ = report.notes
+    why = "first.safetensors cannot be read: Permission denied"
+    assert unreadable == f"Feature reuse of trial {first.number}: {why}"
+    assert foreign.startswith(f"Feature reuse of trial {second.number}: weights must ")
+    assert not any(card.reuse_png for card in report.winners)
+    assert f'<p class="small soft">{unreadable}.</p>' in report_page(report)
 
 
 def test_a_device_that_is_gone_or_another_is_said_and_not_made_up(

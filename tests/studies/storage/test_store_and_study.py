@@ -358,8 +358,8 @@ def test_damaged_weights_count_as_not_kept(tmp_path: Path, kept: int) -> None:
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:kept])
     assert folder.find("a") is None
-    assert folder.is_damaged("a")
-    assert not folder.is_damaged("b")
+    assert folder.why_none("a") == "the file of its weights is damaged"
+    assert folder.why_none("b") == "its weights were not kept"
 
 
 def test_colleagues_may_read_what_the_umask_allows(tmp_path: Path) -> None:
