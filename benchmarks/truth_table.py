@@ -26,11 +26,9 @@ import math
 import random
 import statistics
 from collections.abc import Mapping
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
-from functools import cache
-from itertools import islice, product
-from multiprocessing import get_context
+from functools import cache, partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +41,7 @@ from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.files import open_recipe
 from nas_sv2.files import write_whole
 from nas_sv2.latency.targets.book import TargetBook
+from nas_sv2.process_pool import in_processes
 from nas_sv2.space.choices.levels import open_space
 from nas_sv2.space.choices.suggesters import RandomSuggester
 from nas_sv2.space.graph.cost import cost_of
@@ -185,18 +184,13 @@ def _train(spec: str, order: Order) -> Evaluation:
 def train(spec: str, workers: int) -> None:
     """Make the trainings that are missing; each is kept when it has ended."""
     done = trainings()
-    missing = iter([order for order in orders() if order not in done])
+    missing = [order for order in orders() if order not in done]
     _data(spec)  # decoded once
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        running = {pool.submit(_train, spec, each): each for each in islice(missing, workers)}
-        while running:
-            for ended in wait(running, return_when=FIRST_COMPLETED).done:
-                order = running.pop(ended)
-                done[order] = ended.result()
-                keep(done)
-                line = f"{len(done)}/{len(orders())} {order} {done[order].score:.4f}"
-                print(f"{line} {done[order].seconds:.0f} s", flush=True)
-                running |= {pool.submit(_train, spec, each): each for each in islice(missing, 1)}
+    for order, found in in_processes(partial(_train, spec), missing, workers, "trains a network"):
+        done[order] = found
+        keep(done)
+        line = f"{len(done)}/{len(orders())} {order} {found.score:.4f}"
+        print(f"{line} {found.seconds:.0f} s", flush=True)
 
 
 def time_networks(targets: str) -> None:

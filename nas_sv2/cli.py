@@ -5,6 +5,7 @@ Each noun has a file in `commands`, which imports heavy packages inside its func
 """
 
 import gc
+import logging
 import os
 import re
 import sys
@@ -55,6 +56,8 @@ def main() -> NoReturn:
     """Run the command line; exit 0, 1 fault, 2 bad input, 3 infeasible, 130 interrupted."""
     young, middle, _ = gc.get_threshold()
     gc.set_threshold(young, middle, FULL_COLLECTION_AFTER)
+    # It warns of its cache of fonts in a home that may not be written to.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     with open_streams():
         code = _run(sys.argv[1:])
     sys.exit(code)

@@ -73,7 +73,6 @@ class Prepared:
         faults: Name and reason of each file that cannot be read.
         left_out: Number of images left out because a later part has a copy.
         contradictions: Number of images whose copy has another label.
-        carved: Whether val was split off train.
     """
 
     layout: str
@@ -92,7 +91,6 @@ class Prepared:
     faults: tuple[tuple[str, str], ...]
     left_out: int
     contradictions: int
-    carved: bool
 
 
 def user_cache() -> Path:
@@ -165,7 +163,7 @@ class ImageCache:
         try:
             fields = json.loads((self.folder / "data.json").read_text())
             names, faults = fields.pop("class_names"), fields.pop("faults")
-            # Older versions had a side, because images were squares.
+            fields.pop("carved", None)  # of older versions, as is a side: images were squares
             size = fields.pop("side" if "side" in fields else "resolution")
             return Prepared(
                 **fields,
@@ -318,7 +316,6 @@ class ImageCache:
             **_seen(listing, reports),
             left_out=int((parts == LEFT_OUT).sum()),
             contradictions=contradictions(keys, labels),
-            carved=listing.val_share is not None,
         )
         train, val, *test = (self.part(prepared, name) for name in names)
         key = content_key(train, val, test[0] if test else None)

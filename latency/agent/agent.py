@@ -129,14 +129,13 @@ def _pin(plan: Json) -> None:
         if cores:
             raise Refusal("device", f"{sys.platform} cannot pin threads; leave affinity out")
     elif not set(cores or ()) <= set(ALL_CORES):
-        raise Refusal("device", f"plan.affinity {cores}: the cores here are {ALL_CORES}")
+        raise Refusal("device", f"affinity {cores}: the cores here are {ALL_CORES}")
     elif affinity() != (cores or ALL_CORES):  # some systems forbid even what changes nothing
         os.sched_setaffinity(0, cores or ALL_CORES)
     usable, why = usable_cores()
     if plan["threads"] > usable:
-        raise Refusal(
-            "device", f"plan.threads {plan['threads']}: at most {usable} can run at once ({why})"
-        )
+        allowed = f"at most {usable} can run at once ({why})"
+        raise Refusal("device", f"threads {plan['threads']}: {allowed}")
 
 
 def outputs(bodies: list[bytes], plan: Json) -> Json:

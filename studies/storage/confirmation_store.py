@@ -43,7 +43,7 @@ def confirmations_of(study: optuna.Study) -> list[Confirmation]:
 
 
 def keep(study: optuna.Study, confirmation: Confirmation) -> None:
-    """Store a confirmation in place of an earlier answer to the same question, and of damaged ones.
+    """Store a confirmation in place of an earlier answer to its question, and of damaged ones.
 
     Raises:
         StoreError: The database cannot be read or written.

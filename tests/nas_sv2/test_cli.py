@@ -1,7 +1,9 @@
 """The command line as a user meets it: what it prints, and with what it exits."""
 
 import json
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -256,3 +258,19 @@ def test_a_working_folder_that_was_deleted_is_one_line(
         "nas-sv2: the working folder must be a folder that is there "
         "(No such file or directory); got '.'\n"
     )
+
+
+def test_a_home_that_cannot_be_written_to_is_no_warning_of_a_library(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    homes = ("HOME", "MPLCONFIGDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")
+    words = ("network", "reuse", "0.5x", "--out", "reuse.png")
+    done = subprocess.run(
+        [sys.executable, "-m", "nas_sv2", *words],
+        cwd=tmp_path,
+        env={**os.environ, **dict.fromkeys(homes, str(tmp_path / "file" / "home"))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "reuse.png").exists()

@@ -71,12 +71,12 @@ def test_images_are_decoded_once(folder: Folder, monkeypatch: pytest.MonkeyPatch
 def test_a_cache_of_an_older_version_is_read(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It names a side, because all images were squares."""
+    """It names a side, because all images were squares, and what nothing reads."""
     root = folder()
     first = open_data(f"imagefolder:{root}")
     facts = cache_of(root).folder / "data.json"
     held = json.loads(facts.read_text())
-    held["side"] = held.pop("resolution")
+    held |= {"side": held.pop("resolution"), "carved": True}
     facts.write_text(json.dumps(held))
     numbers = decoded(monkeypatch)
     again = open_data(f"imagefolder:{root}")

@@ -111,9 +111,9 @@ def test_what_was_written_is_read_again_and_what_is_none_is_refused() -> None:
     found = confirmation_of(Finding(3, "aa", accuracy("better"), {"cpu": latency("tie")}))
     assert Confirmation.from_json(json.loads(json.dumps(found.to_json()))) == found
     for broken in ({}, {**found.to_json(), "findings": [{}]}):
-        with pytest.raises(StoreError, match="read: .*; nas-sv2 study confirm removes it, and"):
+        with pytest.raises(StoreError, match=r"read: .*; nas-sv2 study confirm removes it, and"):
             Confirmation.from_json(broken)
-    with pytest.raises(StoreError, match="is of another version of nas-sv2: it has more$"):
+    with pytest.raises(StoreError, match=r"is of another version of nas-sv2: it has more$"):
         Confirmation.from_json({**found.to_json(), "more": 1})
 
 
