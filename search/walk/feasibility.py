@@ -49,11 +49,9 @@ def check_feasible(
     _check_priced(space, walk)
     sampled = _sample(space, walk, seed)
     if not sampled.within:
-        least = _weigh(walk, smallest(space))[1] <= 0
         raise InfeasibleError(
             f"none of {sampled.count} sampled networks of space {space.name} keeps "
-            f"{walk.budget.describe()} and the guidelines: the nearest has {sampled.nearest[1]}"
-            + ("; the smallest one keeps them: narrow the space, by --space FILE" if least else "")
+            f"{_limits(walk)}: the nearest has {sampled.nearest[1]}{_kept_by(space, walk)}"
         )
     share = len(sampled.within) / sampled.count
     if share < FEW:
@@ -64,6 +62,23 @@ def check_feasible(
     if walk.budget.latency_ms:
         cheapest = sorted(sampled.within, key=lambda pair: pair[0])[:TIMED]
         _check_latency(space, walk, [architecture for _, architecture in cheapest])
+
+
+def _limits(walk: Walk) -> str:
+    """Return the limits that hold without a measurement, of which there is one at least."""
+    cost = dataclasses.replace(walk.budget, latency_ms={})
+    limits = [cost.describe()] if cost.cost_limits else []
+    return " and ".join(limits + ["the guidelines"] * bool(walk.guidelines.limits))
+
+
+def _kept_by(space: SearchSpace, walk: Walk) -> str:
+    """Return the way to networks that keep the limits, if one is known."""
+    _, excesses = walk.weigh(smallest(space))
+    broken = {name for name, excess in excesses.items() if excess > 0}
+    if not broken:
+        return "; the smallest one keeps them: narrow the space, by --space FILE"
+    only = broken <= walk.guidelines.limits.keys()
+    return "; --guidelines off searches without the guidelines" if only else ""
 
 
 @dataclass

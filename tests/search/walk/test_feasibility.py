@@ -37,9 +37,19 @@ def test_what_can_be_met_passes(budget: Budget) -> None:
 @pytest.mark.parametrize(
     ("budget", "limits", "nearest"),
     [
-        (Budget(flops=50_000), {}, r"0\.068 MFLOPs"),
-        (Budget(params=100), {}, r"M params"),
-        (Budget(), {"G4": 0.01}, "G4 beyond its limit"),
+        (Budget(flops=50_000), {}, r"keeps 0\.05 MFLOPs \+ 5%: the nearest has 0\.068 MFLOPs$"),
+        (Budget(params=100), {}, r"keeps 0\.0001 M params: the nearest has .* M params$"),
+        (
+            Budget(),
+            {"G4": 0.01},
+            "keeps the guidelines: the nearest has G4 beyond its limit; "
+            "--guidelines off searches without the guidelines$",
+        ),
+        (
+            Budget(params=100, latency_ms={"fake": 1}),
+            {"G4": 0.01},
+            r"keeps 0\.0001 M params and the guidelines: .*[^s]$",
+        ),
         (Budget(latency_ms={"fake": 0.05}), {}, r"0\.068 ms on fake \(measured\)"),
     ],
 )
