@@ -56,7 +56,7 @@ class StoredEvaluator:
         return trained.evaluation
 
     def _keep_weights(self, digest: str, trained: Trained) -> None:
-        """Save weights; a search goes on without, as an export can make them again."""
+        """Save weights; a search continues without them, because an export can make them again."""
         try:
             if trained.weights:
                 self.weights.save(digest, trained.weights)
