@@ -299,7 +299,12 @@ def refit_to_figures(
         allowed = f"must have the latencies of at least {FEWEST} networks"
         raise ConfigError("from", str(figures), allowed)
     named = find_networks(list(given), database_of(storage))
-    pairs = [(target.graph_of(one.network), given[one.name]) for one in named]
+    for text, one in zip(given, named, strict=True):
+        if sum(each.network.digest == one.network.digest for each in named) > 1:
+            allowed = f"must have each network once; {text} is there by another name too"
+            raise ConfigError("from", str(figures), allowed)
+    found = zip(named, given.values(), strict=True)
+    pairs = [(target.graph_of(one.network), ms) for one, ms in found]
     try:
         why = f"figures of {figures.name}"
         return save_refit(table or core, chosen, pairs, file, why, kernels_of)
@@ -323,7 +328,9 @@ def read_figures(file: Path) -> dict[str, float]:
         network, typed = ((row.get(column) or "").strip() for column in ("network", "ms"))
         ms = float(typed) if re.fullmatch(r"\d{1,9}(\.\d{1,20})?", typed) else 0.0
         if not network or network in found or ms <= 0:
-            allowed = "must have the columns network, each once, and ms, a number above 0"
+            allowed = (
+                "must have the columns network, each once, and ms, a number above 0 such as 12.5"
+            )
             raise ConfigError("from", f"{file}, line {number}", allowed)
         found[network] = ms
     return found

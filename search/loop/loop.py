@@ -432,7 +432,7 @@ class Loop:
         return "finished", None, record
 
     def _drop_weights(self, digests: Sequence[str]) -> None:
-        """Delete weights that are not to be kept; a search continues if that fails, and says so."""
+        """Delete weights that are not to be kept; a search that cannot says so and continues."""
         try:
             self.weights.drop(digests)
         except StoreError as error:
