@@ -458,16 +458,18 @@ class Measurement:
         A scheduler may not interrupt a short measurement although other programs want every core.
         They share caches and memory even then. Interruptions by a CPU quota do not count.
         """
-        cores = len(self.fingerprint.facts.get("affinity") or ())
-        wanted = [state["runnable"] for state in self.conditions if "runnable" in state]
-        if wanted and 0 < cores < statistics.median_low(wanted):
-            return True
-        if self.stopped_by_quota:
-            return False
+        if self._is_crowded or self.stopped_by_quota:
+            return self._is_crowded
         if self.disturbed_share is None:
             wall, cpu = map(statistics.median, self.samples[:2])
             return self.plan.cpu_time_is_latency and wall > estimator.WALL_OVER_CPU * cpu
         return self.disturbed_share > 1 - estimator.UNDISTURBED_SHARE
+
+    @property
+    def _is_crowded(self) -> bool:
+        cores = len(self.fingerprint.facts.get("affinity") or ())
+        wanted = [state["runnable"] for state in self.conditions if "runnable" in state]
+        return bool(wanted) and 0 < cores < statistics.median_low(wanted)
 
     @property
     def noise(self) -> float:
@@ -495,8 +497,10 @@ class Measurement:
         found = []
         if self.contended:
             share = self.disturbed_share
-            how_much = "" if share is None else f": {share:.0%} of runs were interrupted"
-            found.append(f"contended{how_much}, {self.estimator} is used; close other programs")
+            why = "" if share is None else f": {share:.0%} of runs were interrupted"
+            if self._is_crowded and (share or 0) <= 1 - estimator.UNDISTURBED_SHARE:
+                why = ": others wanted the same cores"
+            found.append(f"contended{why}, {self.estimator} is used; close other programs")
         found += device_complaints(self.conditions)
         if self.beside and self.slower and (change := self._repeats.change(self.slower)):
             found.append(f"{self.beside.name} {change}")

@@ -209,7 +209,12 @@ def test_more_threads_than_cores_are_contention_even_where_no_run_was_interrupte
     crowded = ({"runnable": 3}, {"runnable": 1}, {"runnable": 3})
     wanted = dataclasses.replace(STEADY, fingerprint=Fingerprint(facts), conditions=crowded)
     assert wanted.contended
-    assert wanted.estimator == "undisturbed wall time"
+    assert wanted.judgement == (
+        "contended: others wanted the same cores, undisturbed wall time is used; "
+        "close other programs"
+    )
+    interrupted = dataclasses.replace(wanted, samples=INTERRUPTED.samples)
+    assert "contended: 50% of runs were interrupted, thread" in interrupted.judgement
     once = ({"runnable": 3}, {"runnable": 2}, {"runnable": 2})
     assert not dataclasses.replace(wanted, conditions=once).contended
 
