@@ -43,7 +43,9 @@ def pytest_configure() -> None:
     """Keep the tests' folders in memory, and each worker of pytest-xdist to a core.
 
     A database waits for the disk at each commit, which shows nothing here: what is killed are
-    processes, not the machine.  Torch's threads wait spinning for each other.
+    processes, not the machine.  Torch's threads wait spinning for each other, which on one core
+    takes the time of the one that is waited for; workers and what they start inherit that they
+    sleep.  Garbage is collected rarely: next to none is found.
 
     Interrupts are heeded where whoever started pytest had them ignored (`nohup`): what a test
     starts inherits that, and would wait for its interrupt without end.
@@ -53,7 +55,9 @@ def pytest_configure() -> None:
         flags = os.statvfs(MEMORY).f_flag
         if not flags & (os.ST_RDONLY | os.ST_NOEXEC):
             os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # libgomp reads it as it is loaded
     if worker := os.environ.get("PYTEST_XDIST_WORKER", ""):
+        gc.disable()
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
 
@@ -62,6 +66,8 @@ def pytest_collection_finish() -> None:
     """Let the garbage collector skip what is imported by now: it took an eighth of the time."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+    gc.enable()
 
 
 @pytest.fixture(autouse=True, scope="session")
