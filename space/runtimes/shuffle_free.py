@@ -83,10 +83,12 @@ class _Routes:
 
     def __init__(self, graph: Graph) -> None:
         self.origin: dict[str, list[Channel]] = {}  # of every value that is only moved
-        self.readers: dict[Channel, tuple[int, ...]] = defaultdict(tuple)
+        self.readers: dict[str, list[tuple[int, ...]]] = {}  # of each channel of a value
         self.reading: dict[str, int] = {}  # moved value -> number of the join that makes it
         self.match: dict[str, str] = {}  # dense output -> value whose order it must have
         self._writer = {value.name: op for op in graph.ops for value in op.outputs}
+        made = (value for op in graph.ops for value in op.outputs)
+        self._widths = {value.name: value.channels for value in (graph.input, *made)}
         self._residual = {_stage(op) for op in graph.ops if isinstance(op.kind, Add)}
         for op in graph.ops:
             if self.only_moves(op):
@@ -109,7 +111,7 @@ class _Routes:
         channels = [c for value in op.inputs for c in self._channels(value)]
         if isinstance(op.kind, Shuffle):
             order = np.arange(len(channels)).reshape(op.kind.groups, -1).T.ravel()
-            channels = [channels[index] for index in order]
+            channels = [channels[index] for index in order.tolist()]
         start = 0
         for value in op.outputs:
             self.origin[value.name] = channels[start : start + value.channels]
@@ -119,8 +121,10 @@ class _Routes:
         for value in op.inputs:
             if value.name in self.origin and value.name not in self.reading:
                 self.reading[value.name] = number = len(self.reading)
-                for channel in self.origin[value.name]:
-                    self.readers[channel] += (number,)
+                for name, channel in self.origin[value.name]:
+                    if name not in self.readers:
+                        self.readers[name] = [()] * self._widths[name]
+                    self.readers[name][channel] += (number,)
         if isinstance(op.kind, Multiply):
             self.match[self._dense_before(op.inputs[1]).output.name] = op.source.name
 
@@ -136,16 +140,13 @@ class _Routes:
 
     def _sorted_outputs(self) -> dict[str, list[int]]:
         """The channels of every dense convolution whose order is free, by their readers."""
-        sizes: dict[str, int] = defaultdict(int)
-        for name, _ in self.readers:
-            sizes[name] += 1
         found = {}
-        for name in sizes.keys() & self._writer.keys():
-            writer = self._writer[name]
-            decides = self._dense_before(writer.output)
+        for name, readers in self.readers.items():
+            if name not in self._writer:  # the input of the graph
+                continue
+            decides = self._dense_before(self._writer[name].output)
             if isinstance(decides.kind, Conv) and not is_depthwise(decides):
-                channels = sorted((self.readers[name, c], c) for c in range(sizes[name]))
-                found[decides.output.name] = [channel for _, channel in channels]
+                found[decides.output.name] = sorted(range(len(readers)), key=readers.__getitem__)
         return found
 
 
@@ -215,10 +216,12 @@ class _Rewrite:
 
     def _cut(self, value: Value) -> None:
         """Cut `value` into runs of channels with the same readers."""
+        if value.name not in self.routes.readers:
+            return
         order = self.order.get(value.name, range(value.channels))
-        channels = [(value.name, index) for index in order]
         runs = [
-            (readers, list(run)) for readers, run in groupby(channels, self.routes.readers.get)
+            (readers, [(value.name, index) for index in run])
+            for readers, run in groupby(order, self.routes.readers[value.name].__getitem__)
         ]
         if len(runs) == 1:
             parts: tuple[Value, ...] = (value,)
@@ -231,5 +234,5 @@ class _Rewrite:
             )
             self.ops.append(Op(name, Split(sizes), (value,), parts))
         for part, (readers, run) in zip(parts, runs, strict=True):
-            for reader in readers or ():
+            for reader in readers:
                 self.pieces[reader].append((part, run))
