@@ -32,7 +32,8 @@ class TestMeasured(TargetTests):
 @pytest.fixture(scope="module")
 def this_machine() -> Iterator[Target]:
     target = TargetBook.read().open("cpu")
-    yield target.with_plan(min_runs=20, max_runs=40, warmup_runs=3)
+    limits_s = {"time_limit_s": 0.2, "noisy_time_limit_s": 0.2, "warmup_limit_s": 0.5}
+    yield target.with_plan(min_runs=20, max_runs=40, warmup_runs=3, sessions=1, **limits_s)
     target.close()
 
 

@@ -29,7 +29,15 @@ from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.reference import reference
 from nas_sv2.testing import FakeDevice
 
-QUICK = MeasurePlan(min_runs=10, max_runs=20, warmup_runs=3, timeout_s=20, sessions=1)
+QUICK = MeasurePlan(
+    min_runs=10,
+    max_runs=20,
+    warmup_runs=3,
+    timeout_s=20,
+    sessions=1,
+    time_limit_s=0.1,
+    noisy_time_limit_s=0.1,
+)
 
 
 @pytest.fixture
