@@ -11,6 +11,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from postgres import PASSWORD, Postgres
+from running import running
 from sqlalchemy import create_engine, event, inspect, text
 
 import nas_sv2.latency.devices.open_device
@@ -161,31 +162,42 @@ import os, sys
 from nas_sv2.database.database import Database
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.studies.storage.study import optuna_storage
-gate, opener = os.pipe()
-started = []
-for _ in range(4):
-    started.append(os.fork())
-    if started[-1] == 0:
-        os.read(gate, 1)
-        with Database.open(sys.argv[1]) as db:
-            MeasurementStore(db)
-            optuna_storage(db)
-        sys.exit()
-os.write(opener, bytes(len(started)))
-print([os.waitpid(each, 0)[1] for each in started])
+for line in sys.stdin:
+    gate, opener = os.pipe()
+    started = []
+    for _ in range(4):
+        started.append(os.fork())
+        if started[-1] == 0:
+            os.read(gate, 1)
+            with Database.open(line.strip()) as db:
+                MeasurementStore(db)
+                optuna_storage(db)
+            sys.exit()
+    os.write(opener, bytes(len(started)))
+    print([os.waitpid(each, 0)[1] for each in started], flush=True)
 """
 
 
-def test_processes_that_start_at_once_make_the_tables_once(url: str) -> None:
+@pytest.fixture(scope="module")
+def starters() -> Iterator[subprocess.Popen[str]]:
     """They are forked where all is loaded, of numpy one thread."""
-    done = subprocess.run(
-        [sys.executable, "-c", STARTERS, url],
+    with running(
+        [sys.executable, "-c", STARTERS],
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        check=True,
-    )
-    assert (done.stdout, done.stderr) == ("[0, 0, 0, 0]\n", "")
+    ) as process:
+        yield process
+
+
+def test_processes_that_start_at_once_make_the_tables_once(
+    url: str, starters: subprocess.Popen[str]
+) -> None:
+    assert starters.stdin is not None and starters.stdout is not None
+    print(url, file=starters.stdin, flush=True)
+    assert starters.stdout.readline() == "[0, 0, 0, 0]\n"
     assert rows(url)[VERSION_TABLE] == [(VERSIONS[-1],)]
 
 

@@ -519,8 +519,9 @@ def test_rejections_and_duplicates_in_turn_end_the_search_too(
 ) -> None:
     monkeypatch.setattr(loop, "DUPLICATES", 10)
     bench = Bench(tmp_path, "random", Budget(flops=0.07e6))
-    with pytest.raises(InfeasibleError, match="hardly has 40 networks"):
-        bench.run(40)
+    bench.space = small_space(depths=2)
+    with pytest.raises(InfeasibleError, match="hardly has 20 networks"):
+        bench.run(20)
     bench.db.close()
 
 

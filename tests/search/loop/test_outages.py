@@ -167,7 +167,7 @@ def test_a_server_that_is_read_only_for_a_while_is_waited_for(
     def happens() -> None:
         postgres_server.execute(f"{change} SET default_transaction_read_only = on")
         postgres_server.drop_connections()
-        later(3.0, postgres_server.execute, f"{change} RESET default_transaction_read_only")
+        later(1.0, postgres_server.execute, f"{change} RESET default_transaction_read_only")
 
     bench.happens = happens
     found = bench.search()
@@ -205,7 +205,7 @@ def test_a_file_that_is_read_only_for_a_while_is_waited_for(
         protected.add(bench.db.file.resolve())
         bench.db.engine.dispose()  # connections that are open may write on
         if comes_back:
-            later(2.0, protected.clear)
+            later(1.0, protected.clear)
 
     bench.happens = happens
     if not comes_back:
