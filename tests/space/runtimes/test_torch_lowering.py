@@ -42,6 +42,8 @@ def test_a_convolution_gives_the_same_however_its_input_lies_in_memory(bias: boo
     generator = torch.Generator().manual_seed(0)
     found = []
     layer = Convolution(6, 4, 1, bias=bias)
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter, generator=generator)
     for layout in (torch.contiguous_format, torch.channels_last):
         whole = torch.randn(3, 12, 5, 5, generator=generator.manual_seed(1))
         value = whole.to(memory_format=layout).requires_grad_()
