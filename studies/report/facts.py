@@ -111,13 +111,16 @@ class ReportFacts:
     notes: Sequence[str]
 
 
-def read_report(db: Database, name: str, breakdown: Breakdown) -> ReportFacts:
+def read_report(
+    db: Database, name: str, breakdown: Breakdown, *, reuse_maps: bool = True
+) -> ReportFacts:
     """Read the facts of a study's report.
 
     Args:
         db: The database of the study.
         name: The name of the study.
         breakdown: Gives profiles; called once, with the networks of the front.
+        reuse_maps: Whether maps of feature reuse are drawn, which takes half a second for each.
 
     Raises:
         ConfigError: The study does not exist, or has no finished trial yet.
@@ -128,7 +131,8 @@ def read_report(db: Database, name: str, breakdown: Breakdown) -> ReportFacts:
         raise ConfigError("study", name, "must be a study with a finished trial; it has none yet")
     on_front = {entry.number: entry.record for entry in study.front.members}
     profiles, unpriced = breakdown(on_front, study.identity)
-    maps, undrawn = ({}, []) if study.detector else _reuse_maps(db, study, on_front)
+    is_drawn = reuse_maps and not study.detector
+    maps, undrawn = _reuse_maps(db, study, on_front) if is_drawn else ({}, [])
     return ReportFacts(
         study,
         importances_of(study.trials, study.records, study.metrics),

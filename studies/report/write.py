@@ -324,9 +324,11 @@ def write_report(
     """
     chosen = _form_of(path, form)
     path = checked_out(path)
-    report = read_report(db, study, OperatorProfiles(db, operators, notify))
+    is_page = chosen == "html"
+    profiles = OperatorProfiles(db, operators, notify)
+    report = read_report(db, study, profiles, reuse_maps=is_page)
     notify("drawing")
-    return _write_page(report, path) if chosen == "html" else _write_markdown(report, path)
+    return _write_page(report, path) if is_page else _write_markdown(report, path)
 
 
 def _form_of(path: Path, form: str | None) -> str:

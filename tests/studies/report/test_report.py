@@ -443,12 +443,18 @@ def test_a_study_without_a_finished_trial_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_command_writes_both_forms(
-    command_line: Callable[..., tuple[int, str, str]], storage: str, tmp_path: Path
+    command_line: Callable[..., tuple[int, str, str]],
+    storage: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     at = ("--storage", storage)
     code, said, _ = command_line("report", HOSTILE, "--out", "page.html", *at)
     assert (code, said) == (0, "written: page.html\n")
-    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+    page = (tmp_path / "page.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert "feature-reuse map of" in page
+    monkeypatch.setattr("nas_sv2.studies.report.facts.reuse_png", None)  # Markdown shows none
     code, said, _ = command_line("report", HOSTILE, "--format", "md", *at)
     assert (code, said) == (0, "written: report.md, report.png\n")
     export = re.search(r"nas-sv2 search .*", (tmp_path / "report.md").read_text())
@@ -504,7 +510,7 @@ def test_a_name_of_another_kind_of_file_is_refused(
 def test_a_report_is_written_whole_or_stays_as_it_was(
     storage: str, report: ReportFacts, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(write, "read_report", lambda *_: report)  # the same, read once
+    monkeypatch.setattr(write, "read_report", lambda *_, **__: report)  # the same, read once
     path = tmp_path / name
     path.write_text("earlier")
     with monkeypatch.context() as patched:
