@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 import onnxruntime
+import optuna
 import pytest
 import torch
 from doubles import FakeEvaluator, small_space
@@ -305,8 +306,11 @@ def test_a_value_that_is_not_allowed_is_named_as_the_parameter_is(tmp_path: Path
     assert not (tmp_path / "none.db").exists()
 
 
+# Of one process, as it takes seconds to import all.
 FIRST_ONE_THEN_THE_OTHER = """
 import sys
+import optuna
+before = optuna.logging.get_verbosity()
 lines = [
     "import nas_sv2.search.walk.budget, nas_sv2.studies.findings.front",
     "call = nas_sv2.search",
@@ -325,14 +329,21 @@ for order in (lines, lines[::-1]):
     from nas_sv2 import search
     assert call is search is nas_sv2.search
 print("both")
+import nas_sv2.search.session.session
+print(before, optuna.logging.get_verbosity())
 """
 
 
-def test_a_public_function_and_the_folder_of_its_name_are_both_reached() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", FIRST_ONE_THEN_THE_OTHER],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout == "both\n"
+@pytest.fixture(scope="module")
+def told() -> list[str]:
+    command = [sys.executable, "-c", FIRST_ONE_THEN_THE_OTHER]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return done.stdout.splitlines()
+
+
+def test_a_public_function_and_the_folder_of_its_name_are_both_reached(told: list[str]) -> None:
+    assert told[0] == "both"
+
+
+def test_the_users_optuna_keeps_its_verbosity(told: list[str]) -> None:
+    assert told[1:] == [f"{optuna.logging.INFO} {optuna.logging.INFO}"]

@@ -1,8 +1,6 @@
-"""Optuna is used by its public names alone, and its verbosity is the user's."""
+"""Optuna is used by its public names alone."""
 
 import re
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -32,15 +30,6 @@ def test_no_private_name_of_optuna_is_in_the_product() -> None:
         if PRIVATE.search(line)
     ]
     assert found == []
-
-
-def test_the_users_optuna_keeps_its_verbosity() -> None:
-    asks = (
-        "import optuna; before = optuna.logging.get_verbosity();"
-        "import nas_sv2.search.session.session;"
-        "assert optuna.logging.get_verbosity() == before == optuna.logging.INFO"
-    )
-    subprocess.run([sys.executable, "-c", asks], check=True)
 
 
 def test_those_who_ask_at_the_same_time_get_different_trials(storage: str) -> None:
