@@ -9,27 +9,21 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import alembic.util
-import numpy as np
-import postgres
 import pytest
-import ssh_server
-import torch
 from hypothesis import settings
-from PIL import Image
 from running import running
 
-from nas_sv2 import passwords
-from nas_sv2.cli import main
-from nas_sv2.database.database import Database
-from nas_sv2.evaluate.data.datasets import open_animals
-from nas_sv2.evaluate.data.image_data import ImageData, Part
-from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
-from nas_sv2.latency.guidelines.experiment_run import run_experiments, times_of
-from nas_sv2.latency.guidelines.profile import GuidelineProfile, profile_device
-from nas_sv2.space.units.architecture import Architecture, Stage
+# Torch and most of ours are imported in the fixtures.  The process that hands the tests out to the
+# workers would take seconds for them, in which no worker is there yet.
+if TYPE_CHECKING:
+    import postgres
+    import ssh_server
+
+    from nas_sv2.evaluate.data.image_data import ImageData
+    from nas_sv2.latency.guidelines.profile import GuidelineProfile
+    from nas_sv2.space.units.architecture import Architecture
 
 # An example that takes over 0.2 s shows that the machine is busy, not that anything is wrong.
 settings.register_profile("no deadline", deadline=None)
@@ -43,9 +37,9 @@ def pytest_configure() -> None:
     """Keep the tests' folders in memory, and each worker of pytest-xdist to a core.
 
     A database waits for the disk at each commit, which shows nothing here: what is killed are
-    processes, not the machine.  Torch's threads wait spinning for each other, which on one core
-    takes the time of the one that is waited for; workers and what they start inherit that they
-    sleep.  Garbage is collected rarely: next to none is found.
+    processes, not the machine.  Torch's threads wait spinning for each other, unless they find
+    one core as torch is imported, which comes later.  Garbage is collected rarely: next to none is
+    found.
 
     Interrupts are heeded where whoever started pytest had them ignored (`nohup`): what a test
     starts inherits that, and would wait for its interrupt without end.
@@ -55,7 +49,6 @@ def pytest_configure() -> None:
         flags = os.statvfs(MEMORY).f_flag
         if not flags & (os.ST_RDONLY | os.ST_NOEXEC):
             os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # libgomp reads it as it is loaded
     if worker := os.environ.get("PYTEST_XDIST_WORKER", ""):
         gc.disable()
         cores = sorted(os.sched_getaffinity(0))
@@ -73,12 +66,16 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
     """Small networks run faster on one thread than they hand work over."""
+    import torch
+
     torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True, scope="session")
 def migrations_loaded_once() -> Iterator[None]:
     """Alembic executes all files of a schema's history for each database: 60 ms for Optuna's."""
+    import alembic.util
+
     load = alembic.util.load_python_file
     load_once = functools.cache(load)
 
@@ -116,6 +113,8 @@ def command_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Callable[..., tuple[int, str, str]]:
     """Runs the command line in an empty folder: exit code, standard output, standard error."""
+    from nas_sv2.cli import main
+
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> tuple[int, str, str]:
@@ -147,8 +146,10 @@ def forked() -> Iterator[Callable[..., tuple[int, Any]]]:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[ssh_server.SshServer]:
+def server(tmp_path: Path) -> "Iterator[ssh_server.SshServer]":
     """An OpenSSH server that listens."""
+    import ssh_server
+
     if reason := ssh_server.why_not():
         pytest.skip(reason)
     server = ssh_server.SshServer(tmp_path / "sshd")
@@ -159,8 +160,10 @@ def server(tmp_path: Path) -> Iterator[ssh_server.SshServer]:
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[postgres.Postgres]:
+def postgres_server() -> "Iterator[postgres.Postgres]":
     """A PostgreSQL server."""
+    import postgres
+
     if reason := postgres.why_not():
         pytest.skip(reason)
     server = postgres.Postgres()
@@ -182,6 +185,9 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture(autouse=True)
 def databases_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Close every database of the test: a connection that is garbage while open warns."""
+    from nas_sv2 import passwords
+    from nas_sv2.database.database import Database
+
     opened: list[Database] = []
     prepare = Database.__post_init__
 
@@ -210,26 +216,38 @@ def protected(monkeypatch: pytest.MonkeyPatch) -> set[Path]:
 
 
 @pytest.fixture(scope="session")
-def animals() -> ImageData:
+def animals() -> "ImageData":
+    from nas_sv2.evaluate.data.datasets import open_animals
+
     return open_animals()
 
 
 @pytest.fixture(scope="session")
-def arm_profile() -> GuidelineProfile:
+def arm_profile() -> "GuidelineProfile":
     """The guideline profile of the emulated Cortex-A57."""
+    from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
+    from nas_sv2.latency.guidelines.experiment_run import run_experiments, times_of
+    from nas_sv2.latency.guidelines.profile import profile_device
+
     arm = EmulatedArm.open()
     return profile_device(arm, times_of(run_experiments(arm)))
 
 
 @pytest.fixture(scope="session")
-def tiny() -> Architecture:
+def tiny() -> "Architecture":
+    from nas_sv2.space.units.architecture import Architecture, Stage
+
     stages = (Stage(1, 16), Stage(1, 32), Stage(1, 64))
     return Architecture(stem=(8,), stages=stages, head=64, resolution=64)
 
 
 @pytest.fixture(scope="session")
-def blobs() -> ImageData:
+def blobs() -> "ImageData":
     """Two classes that a glance tells apart, 16×16 grey: the brighter half is above or below."""
+    import torch
+
+    from nas_sv2.evaluate.data.image_data import ImageData, Part
+
     count, side = 400, 16
     generator = torch.Generator().manual_seed(5)
     images = torch.randint(0, 120, (count, 1, side, side), generator=generator)
@@ -244,6 +262,8 @@ def blobs() -> ImageData:
 @pytest.fixture
 def folder(tmp_path: Path) -> Callable[..., Path]:
     """Makes a folder of classes with `count` readable, distinct images each."""
+    import numpy as np
+    from PIL import Image
 
     def make(
         root: str = "pets", classes: tuple[str, ...] = ("cat", "dog"), count: int = 10
