@@ -52,17 +52,17 @@ class Fused:
     @property
     def reach(self) -> float:
         """The deviations on each side of the mean that hold 90 %."""
-        from scipy.stats import t
+        from scipy.special import stdtrit
 
-        return float(t.ppf(0.95, self.free))
+        return float(stdtrit(self.free, 0.95))
 
     def chance_better(self, ours: int, theirs: int) -> float:
         """Return the chance that the longer training of one place is better than the other's."""
-        from scipy.stats import t
+        from scipy.special import stdtr
 
         to = np.zeros(len(self.mean))
         to[ours], to[theirs] = 1.0, -1.0
-        return float(t.cdf(to @ self.mean / np.sqrt(to @ self.covariance @ to), self.free))
+        return float(stdtr(self.free, to @ self.mean / np.sqrt(to @ self.covariance @ to)))
 
     def drawn(self, count: int, draws: int) -> Array:
         """Draw the scores of the first `count` networks together, of shape (count, draws)."""

@@ -21,6 +21,7 @@ from typing import Literal
 
 from nas_sv2.evaluate.recipes.scores import facts_of
 from nas_sv2.latency.measurements.measurement import Interval
+from nas_sv2.latency.measurements.spread import student_chance, student_quantile
 
 Verdict = Literal["better", "worse", "tie"]
 
@@ -51,17 +52,14 @@ class Paired:
     @property
     def chance(self) -> float:
         """The chance of so large a mean if there is no difference, two-sided."""
-        from scipy.stats import t
-
-        if not self._error:  # all scores are 0, which shows nothing
+        error = self._error
+        if not error:  # all scores are 0, which shows nothing
             return 1.0
-        return float(2 * t.sf(abs(self.mean) / self._error, self._freedom))
+        return student_chance(self.mean / error, self._freedom)
 
     def interval(self, level: float) -> Interval:
         """Return the interval of the mean, wrong with a chance of `level`."""
-        from scipy.stats import t
-
-        reach = float(t.isf(level / 2, self._freedom)) * self._error
+        reach = student_quantile(level, self._freedom) * self._error
         return self.mean - reach, self.mean + reach
 
     def chance_if_worse(self, margin: float) -> float:
@@ -69,17 +67,14 @@ class Paired:
 
         It is the test of non-inferiority (Blackwelder 1982).
         """
-        from scipy.stats import t
+        from scipy.special import stdtr
 
-        if not self._error:
-            return 1.0
-        return float(t.sf((self.mean + margin) / self._error, self._freedom))
+        error = self._error
+        return float(stdtr(self._freedom, -(self.mean + margin) / error)) if error else 1.0
 
     def least(self, level: float) -> float:
         """The lower end of the one-sided interval of the mean, wrong with a chance of `level`."""
-        from scipy.stats import t
-
-        return self.mean - float(t.isf(level, self._freedom)) * self._error
+        return self.mean - student_quantile(2 * level, self._freedom) * self._error
 
     @property
     def _freedom(self) -> int:
