@@ -30,7 +30,7 @@ settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
 MEMORY = Path("/dev/shm")  # a folder of the main memory, on Linux
-MEMORY_BYTES = 2 << 30  # ten times what the folders of a run were seen to hold
+MEMORY_BYTES = 4 << 30  # three times what the folders and servers of a run may hold
 
 
 def pytest_configure() -> None:

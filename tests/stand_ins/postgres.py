@@ -43,11 +43,18 @@ def unprivileged() -> str | None:
     return "postgres" if "postgres" in known else "nobody"
 
 
+def new_folder() -> Path:
+    """Beside the tests' own folders: each database has 8 MB, which a disk would write."""
+    return Path(
+        tempfile.mkdtemp(prefix="nas-sv2-pg-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT"))
+    )
+
+
 @dataclass
 class Postgres:
     """A server with its data in a folder of its own."""
 
-    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="nas-sv2-pg-")))
+    folder: Path = field(default_factory=new_folder)
     port: int = 0
     _databases: int = 0
 
