@@ -55,7 +55,7 @@ def main() -> None:
 def emulated(device: CatalogueDevice) -> EmulatedArm:
     """Open a device of the catalogue without its scale, which changes no order."""
     return EmulatedArm.open(
-        device.table, device.emulated, lowering="plain", runtime=device.kernels
+        device.table, device.precision, lowering="plain", runtime=device.kernels
     )
 
 

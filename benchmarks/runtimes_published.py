@@ -2,7 +2,7 @@
 
     python benchmarks/runtimes_published.py    # seconds; nothing runs
 
-The figures are those of the catalogue in float32, of the runtimes whose kernels are known. The
+The figures are those of the catalogue whose runtime and precision have kernels of their own. The
 networks ran as they were published. Each device has one scale. A core without a table of its own
 takes that of a near one: Cortex-A72, A73 and A75 that of the Cortex-A57. Every device is also
 judged by a cost of memory that was fitted without it.
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas_sv2.latency.emulated.arm_cores import FITS
+from nas_sv2.latency.emulated.arm_cores import CORES, FITS, precisions_known
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.emulated.kernel_table import KernelTable
 from nas_sv2.latency.emulated.scale import least_error_scale
@@ -56,17 +56,19 @@ def main() -> None:
         for title, devices in groups.items():
             _print_group(f"{runtime}, {title}", devices, runtime)
     for runtime in ("onnxruntime", *FITS):
-        for core in FITS.get(runtime, FITS["litert"]):
-            target = EmulatedArm.open(core, runtime=runtime)
+        for core in FITS.get(runtime, CORES):
+            precision = precisions_known(core, runtime)[0]
+            target = EmulatedArm.open(core, precision, runtime=runtime)
             ms = [target.estimate(published_network(name)).ms for name in PAIR]
-            print(f"{core} {runtime}: {PAIR[1]} is {ms[0] / ms[1]:.2f} times as fast as {PAIR[0]}")
+            faster = f"{PAIR[1]} is {ms[0] / ms[1]:.2f} times as fast as {PAIR[0]}"
+            print(f"{core} {runtime} {precision}: {faster}")
 
 
 def _print_group(title: str, devices: Sequence[CatalogueDevice], runtime: ArmRuntime) -> None:
     print(f"{title}: the best cost of memory is {_best(devices, runtime):.2f} cycles for a byte")
     for device in devices:
         others = [each for each in devices if each is not device]
-        shipped = KernelTable.load(device.table, runtime=runtime)
+        shipped = KernelTable.load(device.table, device.precision, runtime)
         cases = {
             "onnxruntime": KernelTable.load(device.table),
             "without memory": _with_memory(shipped, 0.0),
@@ -81,7 +83,7 @@ def _print_group(title: str, devices: Sequence[CatalogueDevice], runtime: ArmRun
 
 def _best(devices: Sequence[CatalogueDevice], runtime: ArmRuntime) -> float:
     """The cycles for a byte with the least mean of the devices' errors."""
-    tables = [KernelTable.load(device.table, runtime=runtime) for device in devices]
+    tables = [KernelTable.load(device.table, device.precision, runtime) for device in devices]
 
     def error(per_byte: float) -> float:
         fits = map(_fit, devices, [_with_memory(table, per_byte) for table in tables])

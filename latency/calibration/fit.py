@@ -111,7 +111,8 @@ def write_model(
         write_whole(path, build_tflite(graph, random_weights(graph, seed=0)))
         return path
     if runtime == "ncnn":
-        path, files = folder / f"{name}.ncnn", build_ncnn(graph, random_weights(graph, seed=0))
+        ending = "ncnn16" if precision == "fp16" else "ncnn"
+        path, files = folder / f"{name}.{ending}", build_ncnn(graph, random_weights(graph, 0))
         write_whole(path, join_ncnn(files.param, files.weights))
         return path
     model = onnx.load_model_from_string(build_onnx(graph, random_weights(graph, seed=0)))

@@ -2,8 +2,9 @@
 
     guest.py OUTPUT profile|whole   < paths of models, one per line
 
-A `.onnx` file runs in onnxruntime, a `.tflite` file in LiteRT. A `.ncnn` file runs in ncnn: it
-holds the length of the `.param`, the `.param` and the `.bin`. `profile` turns onnxruntime's
+A `.onnx` file runs in onnxruntime, a `.tflite` file in LiteRT. A `.ncnn` file runs in ncnn, and a
+`.ncnn16` file in its half precision. It holds the length of the `.param`, the `.param` and the
+`.bin`. `profile` turns onnxruntime's
 profiler on, whose clock calls cut the region at every kernel. `whole` leaves it off, for the cost
 of an inference as shipped; the packages of LiteRT and ncnn have no profiler. OUTPUT receives JSON
 lines with model, region number and profile file.
@@ -21,7 +22,8 @@ import numpy as np
 
 MARK = 0x5EED0000
 HALF_PRECISION = ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic")
-PACK = 4  # channels that ncnn keeps together in float32
+HALF_FILE = ".ncnn16"
+PACKS = {False: (4,), True: (8, 4)}  # channels that ncnn keeps together, by half precision
 AS_IT_IS = 1  # ncnn's type of a result that is left packed
 
 
@@ -36,7 +38,7 @@ def run(path: str, region: int, profiling: bool) -> dict[str, object]:
     profile = None
     if path.endswith(".tflite"):
         in_litert(path, region)
-    elif path.endswith(".ncnn"):
+    elif path.endswith((".ncnn", HALF_FILE)):
         in_ncnn(path, region)
     else:
         profile = in_onnxruntime(path, region, profiling)
@@ -83,16 +85,17 @@ def in_litert(path: str, region: int) -> None:
 
 
 def in_ncnn(path: str, region: int) -> None:
-    """Run the two files of ncnn in float32; input and output are packed as between its layers."""
+    """Run the two files of ncnn; input and output are packed as between its layers."""
     import ncnn
 
+    half = path.endswith(HALF_FILE)
     with open(path, "rb") as file:
         length, _, files = file.read().partition(b"\n")
     param, weights = files[: int(length)].decode(), files[int(length) :]
     network = ncnn.Net()
     network.opt.num_threads = 1
     for option in HALF_PRECISION:
-        setattr(network.opt, option, False)
+        setattr(network.opt, option, half)
     with tempfile.NamedTemporaryFile() as held:
         held.write(weights)
         held.flush()
@@ -103,8 +106,9 @@ def in_ncnn(path: str, region: int) -> None:
     generator = np.random.default_rng(0)
     numbers = generator.standard_normal((channels, height, width)).astype(np.float32)
     image = ncnn.Mat(numbers).clone()  # a Mat does not keep the array that it stands on
-    if channels % PACK == 0:
-        image = ncnn.convert_packing(image, PACK)
+    if half:
+        image = ncnn.cast_float32_to_float16(image)
+    image = ncnn.convert_packing(image, next((n for n in PACKS[half] if channels % n == 0), 1))
     (output,) = network.output_names()
 
     def once() -> None:

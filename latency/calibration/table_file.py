@@ -113,21 +113,21 @@ LITERT_METHOD = (
     "channels that are no multiple of 8; padded, with zeros around the map by an operator."
 )
 NCNN_METHOD = (
-    "Tiny networks ran in ncnn's aarch64 build under qemu-user, as on this core, in float32. "
+    "Tiny networks ran in ncnn's aarch64 build under qemu-user, as on this core. "
     "Their basic blocks were counted; llvm-mca's scheduling model gave each block's cycles in "
     "steady state. Loads hit the first cache, branches are foreseen. A kernel is a whole run less "
     "the run of the graph's first layer and less the other kernels in it. `memory` is added: "
-    "cycles for each byte of the maps that a kernel reads and writes. pack4 and pack1, four "
-    "channels kept together or one; pack1to4, a change between them; relu6, 1 where that is fused "
-    "and else 0."
+    "cycles for each byte of the maps that a kernel reads and writes. pack8, pack4, pack1: eight "
+    "channels kept together, four or one; pack1to4, a change between them; direct, with no "
+    "product of matrices; relu6, 1 where that is fused and else 0."
 )
 METHODS: Mapping[ArmRuntime, str] = {
     "onnxruntime": METHOD,
     "litert": LITERT_METHOD,
     "ncnn": NCNN_METHOD,
 }
-POINTS: Mapping[ArmRuntime, Callable[[], Iterator[Point]]] = {
-    "litert": litert_points,
+POINTS: Mapping[ArmRuntime, Callable[[ArmPrecision], Iterator[Point]]] = {
+    "litert": lambda precision: litert_points(),
     "ncnn": ncnn_points,
 }
 """The grids of runtimes whose packages have no profiler."""
@@ -338,7 +338,7 @@ def calibrate(
     """Write the table of `core` for the installed runtime.
 
     It takes over an hour for both precisions of onnxruntime. It takes some minutes for LiteRT and
-    ncnn, whose tables are of float32 alone and of any input.
+    ncnn, whose tables are of one precision and of any input.
 
     Args:
         core: One of `arm_cores.CORE_NAMES`.
@@ -371,7 +371,7 @@ def calibrate(
             progress(what, (index + share) / len(precisions))
 
         sections[precision] = (
-            _whole_run_section(shop, chosen, runtime, advance)
+            _whole_run_section(shop, chosen, precision, runtime, advance)
             if runtime in POINTS
             else _section(shop, chosen, precision, resolutions, advance)
         )
@@ -449,13 +449,17 @@ def _section(
 
 
 def _whole_run_section(
-    shop: Workshop, core: Core, runtime: ArmRuntime, progress: Progress
+    shop: Workshop,
+    core: Core,
+    precision: ArmPrecision,
+    runtime: ArmRuntime,
+    progress: Progress,
 ) -> Section:
-    points = list(POINTS[runtime]())
+    points = list(POINTS[runtime](precision))
     progress(f"{core.name} {runtime}: {len(points)} kernels", 0.0)
-    runs = emulate(shop, core, "fp32", runtime, points, profile=False, runtime=runtime)
+    runs = emulate(shop, core, precision, runtime, points, profile=False, runtime=runtime)
     progress(f"{core.name} {runtime}: fitting", 1.0)
-    costs = fit_whole_runs(points, runs, runtime)
+    costs = fit_whole_runs(points, runs, precision, runtime)
     return Section(costs.entries, costs.formulas, Overhead(0, 0, costs.per_run, 0), runtime)
 
 

@@ -19,7 +19,7 @@ from nas_sv2.latency.calibration.fit import Sample, Terms, leave_one_out, stated
 from nas_sv2.latency.calibration.formulas import errors_of, fit_positive
 from nas_sv2.latency.calibration.space_grid import Point, is_chain, prices_kernels
 from nas_sv2.latency.emulated.kernel_table import KernelCost, term
-from nas_sv2.latency.kernels.kernel import ArmRuntime, Kernel
+from nas_sv2.latency.kernels.kernel import ArmPrecision, ArmRuntime, Kernel
 from nas_sv2.latency.kernels.of_graph import kernels_of
 
 
@@ -80,7 +80,17 @@ NCNN_TERMS: Mapping[str, Terms] = {
     **dict.fromkeys(("relu", "add", "multiply", "shuffle"), NCNN_PLANE),
 }
 """The same for ncnn, whose kernels of matrices compute up to 12 pixels and 8 channels at once."""
-TERMS: Mapping[ArmRuntime, Mapping[str, Terms]] = {"litert": LITERT_TERMS, "ncnn": NCNN_TERMS}
+NCNN_HALF_CONV = _products(
+    ("1", "in", "out", "in*out", "in*out^8", "out>8", "in*out>8"),
+    ("1", "area", "area^4", "rows^2*columns^2", "rows^4*columns^4", "rows^6*columns^6"),
+)
+TERMS: Mapping[tuple[ArmRuntime, ArmPrecision], Mapping[str, Terms]] = {
+    ("litert", "fp32"): LITERT_TERMS,
+    ("ncnn", "fp32"): NCNN_TERMS,
+    ("ncnn", "fp16"): {**NCNN_TERMS, "conv 3x3": (*NCNN_HALF_CONV, *ENDED)},
+}
+"""By runtime and precision. In fp16 a first convolution of 8 channels runs other code than one of
+more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +109,7 @@ class WholeRunCosts:
 
 
 def fit_whole_runs(
-    points: Sequence[Point], runs: Sequence[Run], runtime: ArmRuntime
+    points: Sequence[Point], runs: Sequence[Run], precision: ArmPrecision, runtime: ArmRuntime
 ) -> WholeRunCosts:
     """Fit the costs of all kinds of kernel to the runs of a grid.
 
@@ -111,13 +121,14 @@ def fit_whole_runs(
     whole = {point.name: (point, run.cycles) for point, run in zip(points, runs, strict=True)}
     found: dict[str, dict[str, Any]] = {}
     by_name: dict[str, list[_Priced]] = defaultdict(list)
+    terms = TERMS[runtime, precision]
     for point, cycles in whole.values():
         if prices_kernels(point):
             start, taken_off = whole[point.before] if point.before else (None, per_run)
-            one = _Priced.of(point, cycles - taken_off, start, runtime)
+            one = _Priced.of(point, cycles - taken_off, start, precision, runtime)
             by_name[_name(one.kernel, runtime)].append(one)
     for name, some in by_name.items():
-        found[name] = _fitted([one.sample(found, runtime) for one in some], TERMS[runtime])
+        found[name] = _fitted([one.sample(found, runtime) for one in some], terms)
     return WholeRunCosts(
         per_run,
         {name: cost for name, cost in found.items() if " @" in name},
@@ -158,10 +169,15 @@ class _Priced:
 
     @classmethod
     def of(
-        cls, point: Point, cycles: float, start: Point | None, runtime: ArmRuntime
+        cls,
+        point: Point,
+        cycles: float,
+        start: Point | None,
+        precision: ArmPrecision,
+        runtime: ArmRuntime,
     ) -> "_Priced":
         started = {op.name for op in start.graph.ops} if start else set()
-        kernels = kernels_of(point.graph, "fp32", runtime)
+        kernels = kernels_of(point.graph, precision, runtime)
         kernels = tuple(one for one in kernels if not started.issuperset(one.ops))
         (priced,) = (one for one in kernels if one.kind.startswith(point.priced))
         return cls(point.name, priced, tuple(k for k in kernels if k is not priced), cycles)

@@ -7,7 +7,7 @@ for single cores, so each core is a guest of its own there, and with ncnn. A cor
 one of LLVM's scheduling models, which gives the cycles of its instructions.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import get_args
 
@@ -15,6 +15,7 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.latency.kernels.kernel import ArmPrecision, ArmRuntime
 
 PRECISIONS: tuple[ArmPrecision, ...] = ("fp32", "int8")
+"""Those of onnxruntime's kernels."""
 RUNTIMES: tuple[ArmRuntime, ...] = get_args(ArmRuntime)
 
 
@@ -79,6 +80,7 @@ class PublishedFit:
         devices: The devices in words.
         typical: Mean error, as a share.
         worst: Largest error.
+        precision: The number format of the figures, and of the kernels.
     """
 
     cycles_per_byte: float
@@ -86,6 +88,7 @@ class PublishedFit:
     devices: str
     typical: float
     worst: float
+    precision: ArmPrecision = "fp32"
 
 
 # The optima are flat: 0.25 is the best for the Cortex-A76, and 0.6 for the two Cortex-A75.
@@ -101,14 +104,18 @@ FITS: Mapping[ArmRuntime, Mapping[str, PublishedFit]] = {
         "cortex-a57": PublishedFit(
             0.1, 0.65, "two Cortex-A57, two Cortex-A72 and four Cortex-A73", 0.05, 0.14
         ),
+        "cortex-a55": PublishedFit(0.3, 0.73, "four Cortex-A55", 0.055, 0.15, "fp16"),
+        "cortex-a76": PublishedFit(
+            0.0, 0.89, "four Cortex-A76 and two Cortex-A78AE", 0.063, 0.27, "fp16"
+        ),
     },
 }
 """The cores whose kernels are priced, by runtime but onnxruntime.
 
 XNNPACK and ncnn schedule kernels by hand, in which LLVM's model of the Cortex-A53 stalls: the
 scale of a published device would be above its clock. LiteRT therefore lacks this core. ncnn's
-kernels are priced by the model of the Cortex-A55, its successor. On the Cortex-A55 and A76 ncnn
-computes in fp16 unless told otherwise, and few figures in float32 are published."""
+kernels are priced by the model of the Cortex-A55, its successor. On the Cortex-A55 and
+A76 ncnn's own default is fp16, and few figures in float32 are published."""
 TITLES: Mapping[ArmRuntime, str] = {
     "onnxruntime": "onnxruntime",
     "litert": "LiteRT",
@@ -203,19 +210,47 @@ def runtime_named(name: str) -> ArmRuntime:
     raise ConfigError("runtime", name, "must be one of " + ", ".join(RUNTIMES))
 
 
-def check_kernels_known(core: str, runtime: ArmRuntime, precision: ArmPrecision) -> None:
-    """Refuse a runtime on a core or in a precision whose kernels have no trustworthy cost.
+def precision_named(name: str) -> ArmPrecision:
+    """Return the precision of this name.
 
     Raises:
-        ConfigError: LiteRT or ncnn is asked for on another core or in int8.
+        ConfigError: No runtime's kernels are known in it.
     """
-    known = FITS.get(runtime)
-    if known is not None and core not in known:
+    known: tuple[ArmPrecision, ...] = get_args(ArmPrecision)
+    for precision in known:
+        if precision == name:
+            return precision
+    raise ConfigError("precision", name, "must be one of " + ", ".join(known))
+
+
+def precisions_known(core: str, runtime: ArmRuntime) -> Sequence[ArmPrecision]:
+    """Return the precisions in which a runtime's kernels have a trustworthy cost on a core.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    if runtime == "onnxruntime":
+        return PRECISIONS
+    known = FITS[runtime]
+    if core not in known:
         allowed = (
             f"must be one of {', '.join(known)} with {runtime}: its kernels for this core are "
             "not priced well; those of onnxruntime are"
         )
         raise ConfigError("core", core, allowed)
-    if known is not None and precision != "fp32":
-        allowed = f"must be fp32 with {runtime}: its kernels in int8 are not known"
+    return (known[core].precision,)
+
+
+def check_kernels_known(core: str, runtime: ArmRuntime, precision: ArmPrecision) -> None:
+    """Refuse a runtime on a core or in a precision whose kernels have no trustworthy cost.
+
+    Raises:
+        ConfigError: The kernels are not known.
+    """
+    known = precisions_known(core, runtime)
+    if precision not in known:
+        allowed = (
+            f"must be {' or '.join(known)} with {runtime} on the {core}: its kernels in "
+            f"{precision} are not known"
+        )
         raise ConfigError("precision", precision, allowed)

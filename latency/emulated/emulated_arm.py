@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from nas_sv2.documents import check_choice
 from nas_sv2.errors import ConfigError, DeviceError, MeasurementError
 from nas_sv2.latency.emulated.analytic import second_opinion
-from nas_sv2.latency.emulated.arm_cores import PRECISIONS, check_kernels_known, core_named
+from nas_sv2.latency.emulated.arm_cores import check_kernels_known, core_named
 from nas_sv2.latency.emulated.kernel_table import KernelTable
 from nas_sv2.latency.kernels.kernel import ArmPrecision, ArmRuntime
 from nas_sv2.latency.kernels.node_costs import shares_of
@@ -88,7 +87,6 @@ class EmulatedArm:
     def _at(self, precision: ArmPrecision) -> Self:
         """Return the same core in another precision, with the same clock."""
         own, core = self.table, str(self.table.metadata["core"])
-        check_choice("precision", precision, PRECISIONS)
         check_kernels_known(core, own.runtime, precision)
         table = KernelTable.load(self.file or core, precision, own.runtime)
         as_written = KernelTable.load(self.file or core, own.precision, own.runtime)

@@ -48,6 +48,8 @@ MORE_PARTS = 8.0
 # networks it was one part in 88 % of the concats of two parts, and in 57 % of the larger ones.
 COPIED: Mapping[int, float] = {1: 1.0, 2: 0.88}
 COPIED_OF_MORE = 0.57
+BYTES: Mapping[ArmPrecision, int] = {"fp32": BYTES_PER_NUMBER, "fp16": 2, "int8": 1}
+"""Bytes of a number on a map."""
 MOST_SIDE = 1024
 """The longest side of a map that a formula prices, in pixels."""
 LANES = re.compile(r"(\w+)([\^%&?<>])([1-9]\d*)")
@@ -301,7 +303,7 @@ class KernelTable:
             )
         if not self.cycles_per_byte:
             return entry.of(kernel)
-        return entry.of(kernel) + self.cycles_per_byte * moved_bytes(kernel)
+        return entry.of(kernel) + self.cycles_per_byte * moved_bytes(kernel, self.precision)
 
     def _cost(self, kernel: Kernel) -> KernelCost | str:
         """Return the entry or formula that prices a kernel, or say why none does."""
@@ -340,13 +342,13 @@ class KernelTable:
         return f"the kinds covered are {', '.join(sorted({*maps, *self.formulas}))}"
 
 
-def moved_bytes(kernel: Kernel) -> int:
-    """Count the bytes of the maps that a kernel in float32 reads and writes, without weights."""
+def moved_bytes(kernel: Kernel, precision: ArmPrecision = "fp32") -> int:
+    """Count the bytes of the maps that a kernel reads and writes, without weights."""
     word = kernel.kind.split()[0]
     reads = kernel.source.area * kernel.channels_in * (2 if word == "add" else 1)
     is_global = word in ("average", "linear") and WINDOW.search(kernel.kind) is None
     pixels = 1 if is_global else math.prod(kernel.written)
-    return BYTES_PER_NUMBER * (reads + pixels * kernel.channels_out)
+    return BYTES[precision] * (reads + pixels * kernel.channels_out)
 
 
 def table_text(core: str | Path, runtime: ArmRuntime = "onnxruntime") -> str:

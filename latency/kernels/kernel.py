@@ -25,10 +25,10 @@ from nas_sv2.space.graph.operators import (
     Value,
 )
 
-ArmPrecision = Literal["fp32", "int8"]
-"""Precisions whose kernels are known."""
+ArmPrecision = Literal["fp32", "int8", "fp16"]
+"""Precisions whose kernels are known; fp16 is known in ncnn alone."""
 ArmRuntime = Literal["onnxruntime", "litert", "ncnn"]
-"""Runtimes whose kernels are known; those of LiteRT and ncnn in float32 alone."""
+"""Runtimes whose kernels are known; those of LiteRT in float32 alone."""
 
 
 WINDOW = re.compile(r"(\d+)x\d+ s(\d)( unpadded)?")

@@ -103,5 +103,5 @@ def kernels_of(
     if runtime == "litert":
         return litert_kernels_of(graph)
     if runtime == "ncnn":
-        return ncnn_kernels_of(graph)
+        return ncnn_kernels_of(graph, precision)
     return int8_kernels_of(graph) if precision == "int8" else float32_kernels_of(graph)

@@ -3,7 +3,7 @@
 Nobody here has measured these devices. Others published latencies of networks that we express, on
 one core of the device (`catalogue.yaml` has them, with their sources). The kernels of an emulated
 core are scaled to them; the error of the fit is part of every note. Figures of TensorFlow Lite and
-ncnn in float32 are met by the kernels of LiteRT and ncnn where these are known. Kernels of
+ncnn are met by the kernels of LiteRT and ncnn where these are known in their precision. Kernels of
 onnxruntime stand for any other runtime. A core without a table of its own takes that of the
 nearest core.
 
@@ -47,7 +47,7 @@ class CatalogueDevice:
         core: The core in words, with its clock.
         table: The name of the emulated core whose kernels are scaled.
         runtime: The runtime of the figures.
-        precision: The number format of the figures; fp16 is emulated as fp32.
+        precision: The number format of the figures, and of the kernels.
         source: The address of the figures.
         ms: The published latency of each network, in ms.
     """
@@ -57,21 +57,16 @@ class CatalogueDevice:
     core: str
     table: str
     runtime: str
-    precision: Literal["fp32", "fp16", "int8"]
+    precision: ArmPrecision
     source: str
     ms: dict[str, float]
-
-    @property
-    def emulated(self) -> ArmPrecision:
-        """The number format of the kernels."""
-        return "int8" if self.precision == "int8" else "fp32"
 
     @property
     def kernels(self) -> ArmRuntime:
         """The runtime whose kernels are scaled: that of the figures, if they are known."""
         own = RUNTIMES.get(self.runtime, "onnxruntime")
-        known = self.table in FITS.get(own, ()) and self.precision == "fp32"
-        return own if known else "onnxruntime"
+        fit = FITS.get(own, {}).get(self.table)
+        return own if fit and fit.precision == self.precision else "onnxruntime"
 
     @property
     def what(self) -> str:
@@ -87,7 +82,7 @@ class CatalogueDevice:
     @property
     def execution(self) -> Execution:
         """Give the runtime and precision of the kernels, for one image at a time."""
-        return Execution(self.kernels, self.emulated)
+        return Execution(self.kernels, self.precision)
 
     @property
     def needs_device(self) -> bool:
@@ -105,7 +100,7 @@ class CatalogueDevice:
             f"on this device, off by {error.typical:.1%} in the mean, {error.worst:.0%} at worst "
             f"and {error.unseen:.1%} on a network unseen"
         )
-        own = KernelTable.load(self.table, self.emulated, self.kernels)
+        own = KernelTable.load(self.table, self.precision, self.kernels)
         table = own.with_scale(cycles_per_ms, note)
         return EmulatedArm(table, self.name, one_precision=True)
 
@@ -127,7 +122,7 @@ class CatalogueDevice:
         from nas_sv2.latency.emulated.kernel_table import KernelTable
         from nas_sv2.latency.emulated.scale import refit_scale
 
-        table = KernelTable.load(self.table, self.emulated, self.kernels)
+        table = KernelTable.load(self.table, self.precision, self.kernels)
         # The networks ran as they were published, with their shuffles.
         pairs = [(lower(published_network(name)), ms) for name, ms in self.ms.items()]
         return refit_scale(table, pairs)

@@ -18,10 +18,11 @@ from nas_sv2.latency.calibration.table_file import calibrate as make_table
 from nas_sv2.latency.calibration.table_file import save_refit
 from nas_sv2.latency.devices.local import ARM_MACHINES
 from nas_sv2.latency.emulated.arm_cores import (
-    PRECISIONS,
     RUNTIMES,
     check_kernels_known,
     core_named,
+    precision_named,
+    precisions_known,
     runtime_named,
 )
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
@@ -34,7 +35,6 @@ from nas_sv2.latency.guidelines.experiment_run import (
 )
 from nas_sv2.latency.guidelines.profile import GuidelineProfile, check_covered, profile_device
 from nas_sv2.latency.guidelines.store import DeviceKey, ProfileStore
-from nas_sv2.latency.kernels.kernel import ArmPrecision
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.predictor.predicted_target import PredictedTarget, open_predicted
 from nas_sv2.latency.targets.book import TargetBook
@@ -189,7 +189,8 @@ def calibrate(
         core: The name of the core.
         file: The table to write.
         folder: Folder of the intermediate results, to resume from.
-        precisions: `fp32`, `int8` or both; all that the runtime's kernels are known in if empty.
+        precisions: `fp32`, `int8` or both, `fp16` for ncnn on a Cortex-A76; all that the runtime's
+            kernels are known in on that core if empty.
         resolutions: Sides of the inputs; all if empty. Tables of LiteRT and ncnn are of any input.
         runtime: `onnxruntime`, `litert` or `ncnn`.
         progress: Is called with the step and the share of the work that is done.
@@ -201,7 +202,8 @@ def calibrate(
     chosen = runtime_named(runtime)
     if chosen != "onnxruntime" and resolutions:
         raise ConfigError("resolution", resolutions[0], f"must be left out: {chosen} needs none")
-    wanted = _precisions(precisions or (PRECISIONS if chosen == "onnxruntime" else ("fp32",)))
+    named = list(dict.fromkeys(map(precision_named, precisions)))
+    wanted = named or precisions_known(core_named(core).name, chosen)
     sides, file = resolutions or RESOLUTIONS, new_file(file)
     try:
         return make_table(core, folder, file, progress, wanted, sides, chosen)
@@ -248,7 +250,7 @@ def refit(
             allowed = f"must be a device with a plan of {known}, one thread and batch 1"
             raise ConfigError("name", name, allowed)
         runtime = runtime_named(plan.runtime)
-        (precision,) = _precisions([plan.precision])
+        precision = precision_named(plan.precision)
         check_kernels_known(core, runtime, precision)
         pairs = []
         for number, network in enumerate(REFIT_NETWORKS, 1):
@@ -278,7 +280,7 @@ def refit_to_figures(
             a name of `nas.reference`, a file, also of ONNX, or `STUDY:NUMBER`.
         core: The name of the core.
         file: The table to write.
-        precision: The number format of the figures, `fp32` or `int8`.
+        precision: The number format of the figures: `fp32`, `int8` or `fp16`.
         runtime: The runtime of the figures, `onnxruntime`, `litert` or `ncnn`.
         table: A table that `calibrate` wrote; the shipped one if left out.
         storage: The URL of the database, or the `db` of a study.
@@ -291,7 +293,7 @@ def refit_to_figures(
         NasError: The table lacks a kernel of a network, or the new one cannot be written.
     """
     core, file = core_named(core).name, new_file(file)
-    (chosen,) = _precisions([precision])
+    chosen = precision_named(precision)
     kernels_of = runtime_named(runtime)
     target = EmulatedArm.open(core, chosen, file=table, runtime=kernels_of)
     given = read_figures(figures)
@@ -377,10 +379,3 @@ def time_paper_table(
     draw_comparison(found, files[0])
     write_page(found, files[1])
     return PaperTable(levels, found, inversions(found), files)
-
-
-def _precisions(names: Sequence[str]) -> list[ArmPrecision]:
-    for name in names:
-        if name not in PRECISIONS:
-            raise ConfigError("precision", name, "must be one of " + ", ".join(PRECISIONS))
-    return [known for known in PRECISIONS if known in names]

@@ -85,11 +85,11 @@ def list_catalogue(as_json: AsJson = False) -> None:
         [
             "Emulated, one thread: kernels on that core, scaled to published figures of the "
             "device. --json prints their sources.",
-            "Kernels, in fp32: of LiteRT for TensorFlow Lite but on a Cortex-A53, of ncnn for "
-            "ncnn but on a Cortex-A76; else of onnxruntime.",
+            "Kernels: of LiteRT for TensorFlow Lite in fp32 but on a Cortex-A53, of ncnn for ncnn "
+            "but in fp32 on a Cortex-A76; else of onnxruntime.",
             "unseen: the error on a network that is left out of the fit. The cost of memory of "
             "LiteRT and ncnn is fitted to the same devices; fitted to the others, the mean is 1.7 "
-            "to 7.2 %.",
+            "to 9.7 %.",
             "gtx-1080ti: the paper's GPU as a formula; unseen: a family of its Table 8.",
         ]
     )
@@ -118,7 +118,7 @@ def add(
         typer.Option("--core", help="An emulated ARM core, priced from a table: cortex-a55."),
     ] = None,
     precision: Annotated[
-        str | None, typer.Option("--precision", help="With --core: fp32 or int8.")
+        str | None, typer.Option("--precision", help="With --core: fp32, int8, or fp16 of ncnn.")
     ] = None,
     table: Annotated[
         str | None,
@@ -353,7 +353,7 @@ def calibrate(
         list[str] | None,
         typer.Option(
             "--precision",
-            help="fp32 or int8, repeatable; both if left out. LiteRT and ncnn have fp32 alone.",
+            help="fp32, int8 or fp16, repeatable; all that are known of the runtime if left out.",
         ),
     ] = None,
     resolution: Annotated[
@@ -404,7 +404,7 @@ def refit(
         str | None,
         typer.Option(
             "--precision",
-            help="With --from, that of its figures: fp32 or int8; fp32 if left out.",
+            help="With --from, that of its figures: fp32, int8 or fp16; fp32 if left out.",
         ),
     ] = None,
     runtime: Annotated[

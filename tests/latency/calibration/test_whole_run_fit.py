@@ -8,37 +8,45 @@ from nas_sv2.latency.calibration.space_grid import START, Point
 from nas_sv2.latency.calibration.table_file import POINTS
 from nas_sv2.latency.calibration.whole_run_fit import fit_whole_runs
 from nas_sv2.latency.emulated.kernel_table import KernelCost, KernelTable
-from nas_sv2.latency.kernels.kernel import ArmRuntime, Kernel
+from nas_sv2.latency.kernels.kernel import ArmPrecision, ArmRuntime, Kernel
 from nas_sv2.latency.kernels.of_graph import kernels_of
 
+CASES: list[tuple[ArmRuntime, ArmPrecision]] = [
+    ("litert", "fp32"),
+    ("ncnn", "fp32"),
+    ("ncnn", "fp16"),
+]
 TABLES = {
-    runtime: KernelTable.load("cortex-a57", runtime=runtime) for runtime in ("litert", "ncnn")
+    (runtime, precision): KernelTable.load(
+        "cortex-a76" if precision == "fp16" else "cortex-a57", precision, runtime
+    )
+    for runtime, precision in CASES
 }
 PER_RUN, COPY = 5000.0, 1e6
 
 
-def run_of(point: Point, runtime: ArmRuntime) -> Run:
+def run_of(point: Point, runtime: ArmRuntime, precision: ArmPrecision = "fp32") -> Run:
     """A run whose kernels cost what the shipped table says; ncnn copies the input besides."""
-    kernels = kernels_of(point.graph, "fp32", runtime)
+    table = TABLES[runtime, precision]
+    kernels = kernels_of(point.graph, precision, runtime)
     copied = COPY if point.before or point.name.startswith(START) else 0.0
-    return Run(point.name, (), PER_RUN + copied + sum(cost(kernel, runtime) for kernel in kernels))
+    return Run(point.name, (), PER_RUN + copied + sum(cost(kernel, table) for kernel in kernels))
 
 
-def cost(kernel: Kernel, runtime: ArmRuntime) -> float:
-    table = TABLES[runtime]
+def cost(kernel: Kernel, table: KernelTable) -> float:
     return (table.entries.get(kernel.key) or table.formulas[kernel.kind]).of(kernel)
 
 
-def name_of(kernel: Kernel, runtime: ArmRuntime) -> str:
-    return kernel.key if kernel.key in TABLES[runtime].entries else kernel.kind
+def name_of(kernel: Kernel, table: KernelTable) -> str:
+    return kernel.key if kernel.key in table.entries else kernel.kind
 
 
-@pytest.mark.parametrize("runtime", POINTS)
-def test_costs_are_recovered_from_whole_runs(runtime: ArmRuntime) -> None:
-    points = list(POINTS[runtime]())
-    found = fit_whole_runs(points, [run_of(point, runtime) for point in points], runtime)
+@pytest.mark.parametrize(("runtime", "precision"), CASES)
+def test_costs_are_recovered_from_whole_runs(runtime: ArmRuntime, precision: ArmPrecision) -> None:
+    points, table = list(POINTS[runtime](precision)), TABLES[runtime, precision]
+    runs = [run_of(point, runtime, precision) for point in points]
+    found = fit_whole_runs(points, runs, precision, runtime)
     assert found.per_run == pytest.approx(PER_RUN)
-    table = TABLES[runtime]
     assert found.entries.keys() == table.entries.keys()
     assert found.formulas.keys() == table.formulas.keys()
     costs = {
@@ -46,23 +54,23 @@ def test_costs_are_recovered_from_whole_runs(runtime: ArmRuntime) -> None:
         for name, entry in {**found.entries, **found.formulas}.items()
     }
     for point in points:
-        for kernel in kernels_of(point.graph, "fp32", runtime):
-            known, name = cost(kernel, runtime), name_of(kernel, runtime)
+        for kernel in kernels_of(point.graph, precision, runtime):
+            known, name = cost(kernel, table), name_of(kernel, table)
             if known > 30_000:
                 assert costs[name].of(kernel) == pytest.approx(known, rel=0.05), name
 
 
-@pytest.mark.parametrize("runtime", POINTS)
-def test_every_graph_is_named_once(runtime: ArmRuntime) -> None:
-    names = [point.name for point in POINTS[runtime]()]
+@pytest.mark.parametrize(("runtime", "precision"), CASES)
+def test_every_graph_is_named_once(runtime: ArmRuntime, precision: ArmPrecision) -> None:
+    names = [point.name for point in POINTS[runtime](precision)]
     assert len(set(names)) == len(names)
 
 
 def test_a_graph_of_kernels_without_a_price_is_refused() -> None:
-    points = [point for point in POINTS["litert"]() if not point.name.startswith("relu_")]
+    points = [point for point in POINTS["litert"]("fp32") if not point.name.startswith("relu_")]
     runs = [run_of(point, "litert") for point in points]
     with pytest.raises(MeasurementError, match="has not been priced before"):
-        fit_whole_runs(points, runs, "litert")
+        fit_whole_runs(points, runs, "fp32", "litert")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas_sv2.latency.kernels.kernel import Kernel
+from nas_sv2.latency.kernels.kernel import ArmPrecision, Kernel
 from nas_sv2.latency.kernels.ncnn import ncnn_kernels_of
 from nas_sv2.latency.kernels.of_graph import in_form
 from nas_sv2.latency.measurements.plan import Lowering
@@ -22,8 +22,10 @@ NOT_KERNELS = ("Input", "Split")
 """Layers that compute nothing: ncnn's Split names a map once more."""
 
 
-def kernels(build: GraphBuilder, source: Value) -> tuple[Kernel, ...]:
-    return ncnn_kernels_of(Graph(source, build.ops[-1].output, tuple(build.ops)))
+def kernels(
+    build: GraphBuilder, source: Value, precision: ArmPrecision = "fp32"
+) -> tuple[Kernel, ...]:
+    return ncnn_kernels_of(Graph(source, build.ops[-1].output, tuple(build.ops)), precision)
 
 
 @settings(max_examples=20)
@@ -52,6 +54,43 @@ def test_the_layout_is_part_of_the_kind(into: int, out: int, layout: str) -> Non
 
 
 @pytest.mark.parametrize(
+    ("into", "out", "layout"),
+    [
+        (8, 16, "pack8"),
+        (12, 20, "pack4"),
+        (24, 116, "pack8to4"),
+        (116, 232, "pack4to8"),
+        (58, 64, "pack1to8"),
+        (58, 60, "pack1to4"),
+        (8, 58, "pack8to1"),
+        (58, 61, "pack1"),
+    ],
+)
+def test_fp16_keeps_eight_channels_together(into: int, out: int, layout: str) -> None:
+    build, source = GraphBuilder(), Value("input", into, 14, 14)
+    build.conv("conv", source, out)
+    assert kernels(build, source, "fp16")[0].kind == f"pointwise {layout}"
+
+
+@pytest.mark.parametrize(
+    ("into", "out", "precision", "kind"),
+    [
+        (3, 14, "fp16", "conv 3x3 s2 pack1 direct"),
+        (3, 18, "fp16", "conv 3x3 s2 pack1"),
+        (18, 14, "fp16", "conv 3x3 s2 pack1"),
+        (3, 12, "fp16", "conv 3x3 s2 pack1to4"),
+        (3, 14, "fp32", "conv 3x3 s2 pack1"),
+    ],
+)
+def test_few_single_channels_are_convolved_directly_in_fp16(
+    into: int, out: int, precision: ArmPrecision, kind: str
+) -> None:
+    build, source = GraphBuilder(), Value("input", into, 14, 14)
+    build.conv("conv", source, out, 3, stride=2)
+    assert kernels(build, source, precision)[0].kind == kind
+
+
+@pytest.mark.parametrize(
     ("sizes", "split", "concat"),
     [
         ((24, 24), "pack4", "pack4"),
@@ -73,6 +112,17 @@ def test_a_shuffle_has_the_layout_of_its_groups(channels: int, layout: str) -> N
     build, source = GraphBuilder(), Value("input", channels, 14, 14)
     build.shuffle("shuffle", source)
     assert kernels(build, source)[0].kind == f"shuffle g2 {layout}"
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups", "layout"), [(24, 2, "pack8to4"), (48, 2, "pack8"), (60, 3, "pack4")]
+)
+def test_a_shuffle_in_fp16_has_the_layout_of_its_groups(
+    channels: int, groups: int, layout: str
+) -> None:
+    build, source = GraphBuilder(), Value("input", channels, 14, 14)
+    build.shuffle("shuffle", source, groups)
+    assert kernels(build, source, "fp16")[0].kind.endswith(f" {layout}")
 
 
 @pytest.mark.parametrize("function", ["relu", "relu6", "sigmoid"])

@@ -39,12 +39,25 @@ def test_lite_on_small_cores_is_matched_within_four_percent_and_on_large_ones_wi
 
 
 def test_ncnn_in_float32_is_matched_within_seven_percent_where_its_kernels_are_known() -> None:
-    known = [one for one in DEVICES if one.kernels == "ncnn"]
+    known = [one for one in DEVICES if one.kernels == "ncnn" and one.precision == "fp32"]
     assert {one.table for one in known} == {"cortex-a53", "cortex-a57"}
     assert len(known) == 11
     for one in known:
         assert len(one.ms) == 5
         assert one.error.typical < 0.07, one.name
+
+
+def test_ncnn_in_fp16_is_met_by_kernels_in_fp16_within_ten_percent() -> None:
+    half = [one for one in DEVICES if one.precision == "fp16"]
+    assert {(one.runtime, one.kernels, one.table) for one in half} == {
+        ("ncnn", "ncnn", "cortex-a55"),
+        ("ncnn", "ncnn", "cortex-a76"),
+    }
+    assert len(half) == 10
+    assert all(one.error.typical < 0.10 for one in half)
+    assert statistics.fmean(one.error.typical for one in half) < 0.07
+    latency = half[0].open(Opening()).estimate(published_network("shufflenet_v2_x1_0"))
+    assert "ncnn, fp16" in latency.note and latency.device.endswith("fp16")
 
 
 def test_they_are_targets_by_name_and_the_users_own_come_first() -> None:

@@ -124,7 +124,10 @@ def test_an_emulated_core_has_the_kernels_of_a_runtime(run: Run) -> None:
     [
         (("cortex-a53", "--runtime", "litert"), "core must be one of cortex-a55, cortex-a57"),
         (("cortex-a76", "--runtime", "litert", "--precision", "int8"), "precision must be fp32"),
-        (("cortex-a76", "--runtime", "ncnn"), "core must be one of cortex-a53, cortex-a57"),
+        (
+            ("cortex-a76", "--runtime", "ncnn"),
+            "precision must be fp16 with ncnn on the cortex-a76",
+        ),
         (("cortex-a76", "--runtime", "torch"), "runtime must be one of"),
     ],
 )
