@@ -8,7 +8,7 @@ same request resumes the replay.
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -273,9 +273,9 @@ def replay(
     name = _name(book, request.target)
     budget = _budget(identity["budget"], request.budgets, name)
     new_name = f"{request.study}-on-{name}" if request.name is None else request.name
-    check_value("study", new_name, Name)
+    check_value("name", new_name, Name)
     if new_name == request.study:
-        raise ConfigError("study", new_name, "must differ from the name of the replayed study")
+        raise ConfigError("name", new_name, "must differ from the name of the replayed study")
     old = RecordStore(db, study_key(first)).all()
     if not old:
         raise ConfigError("study", request.study, "must have a finished trial")
@@ -448,18 +448,26 @@ def _networks(count: int) -> str:
     return f"{count} network{' was' if count == 1 else 's were'}"
 
 
-def _hold(db: Database, name: str) -> AbstractContextManager[None]:
+@contextmanager
+def _hold(db: Database, name: str) -> Iterator[None]:
     """Hold the right to write the replay, so that no trial is added twice.
+
+    Errors about the new study name its parameter, because `study` is the replayed one.
 
     Raises:
         ConfigError: If another process holds it.
     """
-    return hold_now(
-        db.lock(f"replay to {name}"),
-        lambda holder: ConfigError(
-            "study", name, f"is being written by {holder}; wait for it to finish"
-        ),
-    )
+
+    def held(holder: str) -> ConfigError:
+        return ConfigError("name", name, f"is being written by {holder}; wait for it to finish")
+
+    try:
+        with hold_now(db.lock(f"replay to {name}"), held):
+            yield
+    except ConfigError as error:
+        if (error.field, error.value) != ("study", name):
+            raise
+        raise ConfigError("name", name, error.sentence) from error
 
 
 def _images(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.console import RenderableType
 
 from nas_sv2.api.inspection import Explanation, NetworkCost
+from nas_sv2.counts import counted
 from nas_sv2.latency.breakdown.profiled import Profile
 from nas_sv2.latency.breakdown.what_if import Gain, Gains
 from nas_sv2.latency.guidelines.waste import Waste
@@ -345,7 +346,8 @@ def device_note(profile: Profile) -> str:
 def sum_in_words(profile: Profile) -> str:
     """Compare the sum of the kernels with the whole network, and explain the difference."""
     whole, kernels = profile.whole, len(profile.kernels)
-    total = f"{kernels} kernels sum to {profile.ms:.3f} ms"
+    sums = "sums" if kernels == 1 else "sum"
+    total = f"{counted(kernels, 'kernel')} {sums} to {profile.ms:.3f} ms"
     if whole.runs is None:
         rest = whole.ms - profile.ms
         if rest < 1e-3:

@@ -11,6 +11,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from nas_sv2.counts import counted
 from nas_sv2.latency.breakdown.profiled import Profile
 from nas_sv2.latency.kernels.run_kernels import RUN_KINDS, RunKind
 from nas_sv2.space.reuse.channel_reuse import Reuse, ReusedWeights
@@ -119,7 +120,7 @@ def _draw_blocks(axes: Axes, name: str, profile: Profile) -> None:
     axes.set_xlim(-0.7, len(blocks) - 0.3)
     whole = profile.whole
     beside = f" ({whole.ms:.3f} without the profiler)" if whole.runs is not None else ""
-    kernels = f"{len(profile.kernels)} kernels, {profile.ms:.3f} ms{beside}"
+    kernels = f"{counted(len(profile.kernels), 'kernel')}, {profile.ms:.3f} ms{beside}"
     axes.set(title=f"{name}: {kernels}", ylabel=f"ms ({whole.provenance})")
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)

@@ -268,6 +268,8 @@ def test_a_latency_limit_is_the_new_target_s_and_the_old_one_is_restated(
     (note,) = (note for note in found.notes if note.startswith("0.09 ms on fake is a limit"))
     assert f"that is {0.09 * found.comparison.typical:.3g} ms on arm" in note
     assert any("it breaks arm_ms" in reason for reason in found.reasons)
+    with pytest.raises(ConfigError, match=r"^name must be another name: this one was begun with"):
+        replayed(storage, budgets=["0.5ms"], name="limited")
 
 
 def test_what_cannot_be_meant_is_named(storage: str, other: Opened) -> None:
@@ -276,7 +278,8 @@ def test_what_cannot_be_meant_is_named(storage: str, other: Opened) -> None:
         ({"target": "arm,cpu"}, "target .*; got 'arm,cpu'"),
         ({"target": "mars"}, "target .*; got 'mars'"),
         ({"study": "nobody"}, "study .*; got 'nobody'"),
-        ({"name": "old"}, "study .*; got 'old'"),
+        ({"name": "old"}, "^name .*; got 'old'"),
+        ({"name": ""}, "^name .*; got ''"),
         ({"budgets": ["140M"]}, "budget .*FLOPs, params and memory stay.*; got '140M'"),
         ({"budgets": ["fake=3ms"]}, "budget .*one of arm.*; got 'fake=3ms'"),
     ]
