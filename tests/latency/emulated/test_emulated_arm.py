@@ -520,6 +520,15 @@ def test_the_analytic_figure_is_of_the_same_clock(clock_ghz: float | None, analy
     assert note.endswith(f"; analytic {analytic} ms")
 
 
+def test_a_shipped_table_is_read_once_and_a_file_of_the_users_each_time(tmp_path: Path) -> None:
+    assert KernelTable.load("cortex-a57").entries is KernelTable.load("cortex-a57").entries
+    file, digests = tmp_path / "own.json", []
+    for core in ("cortex-a57", "cortex-a53"):
+        file.write_text(table_text(core))
+        digests.append(KernelTable.load(file).digest)
+    assert digests == [KernelTable.load(core).digest for core in ("cortex-a57", "cortex-a53")]
+
+
 def test_an_unknown_core_or_precision_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cortex-a53, cortex-a55"):
         EmulatedArm.open("cortex-a99")
