@@ -13,6 +13,7 @@ from typing import Any, Self
 from nas_sv2.errors import ConfigError, DeviceError, MeasurementError
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.devices.payload import Payload
+from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.measurements.measurement import Interval, Latency, Measurement
 from nas_sv2.latency.measurements.plan import OWN_DEFAULTS, MeasurePlan
 from nas_sv2.latency.targets.target import Target
@@ -154,7 +155,7 @@ def _estimated(
             rows.append(FileLatency.none(file, target.name, side, why))
             continue
         try:
-            priced = target.with_plan(precision="int8" if file in INT8 else "fp32")
+            priced = target.with_plan(precision="int8" if file in INT8 else _float_of(target))
             latency = priced.estimate(_network(winner, file))
         except ConfigError as error:
             why = str(error) if target.priced_runtime else "prices networks and runs no file"
@@ -169,6 +170,12 @@ def _estimated(
         why = "priced by the operators that the file holds; it was not run"
         rows.append(FileLatency(file, target.name, side, latency, why, against))
     return rows
+
+
+def _float_of(target: Target) -> str:
+    """Return the precision in which a target runs a file in float32: ncnn may run it in fp16."""
+    half = isinstance(target, EmulatedArm) and target.table.precision == "fp16"
+    return "fp16" if half else "fp32"
 
 
 def _not_priced(file: str, target: Target) -> str:

@@ -14,6 +14,7 @@ from nas_sv2.latency.devices.local import CPU_PLAN, GPU_PLAN, local_device
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.devices.payload import Payload
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
+from nas_sv2.latency.kernels.kernel import ArmPrecision
 from nas_sv2.latency.measurements.measurement import Measurement
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.targets.target import MeasuredTarget, Target
@@ -24,11 +25,13 @@ from nas_sv2.studies.package.forms import (
     INT8,
     MODEL,
     MODEL_INT8,
+    MODEL_NCNN,
     MODEL_TFLITE,
     MODEL_TFLITE_INT8,
     MODELS,
     TIMING,
     TIMING_INT8,
+    TIMING_NCNN,
     TIMING_TFLITE,
     TIMINGS,
     TrainedNetwork,
@@ -153,6 +156,19 @@ def test_a_core_with_kernels_of_litert_prices_the_files_of_litert(winner: Traine
     }
     assert rows[TIMING].why == "phone prices kernels of litert, and no .onnx file"
     assert "int8" in rows[MODEL_TFLITE_INT8].why
+
+
+@pytest.mark.parametrize(("core", "precision"), [("cortex-a57", "fp32"), ("cortex-a76", "fp16")])
+def test_ncnn_runs_its_files_in_float32_in_the_precision_of_the_core(
+    core: str, precision: ArmPrecision, winner: TrainedNetwork
+) -> None:
+    target = EmulatedArm.open(core, precision, name="board", runtime="ncnn")
+    rows = by_file(latencies_of(target, winner, dict.fromkeys(FILES, b"")))
+    assert rows[TIMING_NCNN].latency == target.estimate(TINY)
+    assert {file for file, row in rows.items() if row.latency is not None} == {
+        MODEL_NCNN,
+        TIMING_NCNN,
+    }
 
 
 def at_side(winner: TrainedNetwork, side: int) -> TrainedNetwork:
