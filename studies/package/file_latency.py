@@ -13,7 +13,6 @@ from typing import Any, Self
 from nas_sv2.errors import ConfigError, DeviceError, MeasurementError
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.devices.payload import Payload
-from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.measurements.measurement import Interval, Latency, Measurement
 from nas_sv2.latency.measurements.plan import OWN_DEFAULTS, MeasurePlan
 from nas_sv2.latency.targets.target import Target
@@ -155,7 +154,7 @@ def _estimated(
             rows.append(FileLatency.none(file, target.name, side, why))
             continue
         try:
-            priced = target.with_plan(precision="int8" if file in INT8 else _float_of(target))
+            priced = target.with_plan(**_precision_of(file, target))
             latency = priced.estimate(_network(winner, file))
         except ConfigError as error:
             why = str(error) if target.priced_runtime else "prices networks and runs no file"
@@ -172,10 +171,11 @@ def _estimated(
     return rows
 
 
-def _float_of(target: Target) -> str:
-    """Return the precision in which a target runs a file in float32: ncnn may run it in fp16."""
-    half = isinstance(target, EmulatedArm) and target.table.precision == "fp16"
-    return "fp16" if half else "fp32"
+def _precision_of(file: str, target: Target) -> dict[str, str]:
+    """Return the change of a target's precision for a file; ncnn runs float32 in its own one."""
+    if file in INT8:
+        return {"precision": "int8"}
+    return {} if target.priced_runtime == "ncnn" else {"precision": "fp32"}
 
 
 def _not_priced(file: str, target: Target) -> str:
