@@ -19,7 +19,8 @@ The command line catches the root once and prints one line. Anything else is a b
 """
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from nas_sv2.passwords import masked
 
@@ -128,6 +129,17 @@ class ConnectionLost(MeasurementError):
     def __init__(self, message: str, words: str = "") -> None:
         super().__init__(message)
         self.words = words
+
+
+@contextmanager
+def naming_network(name: str) -> Iterator[None]:
+    """Name a network in a `MeasurementError` that is raised meanwhile, as one of several."""
+    try:
+        yield
+    except ConnectionLost:  # of the whole session
+        raise
+    except MeasurementError as error:
+        raise MeasurementError(f"{name}: {error}") from error
 
 
 class EvaluationError(NasError):

@@ -8,7 +8,7 @@ from pathlib import Path
 from nas_sv2.api.arguments import Notify, database_of, ignore
 from nas_sv2.database import DEFAULT_STORAGE
 from nas_sv2.database.database import Database
-from nas_sv2.errors import MeasurementError
+from nas_sv2.errors import MeasurementError, naming_network
 from nas_sv2.latency.breakdown.profiled import Profile, profile_of, profiles_of
 from nas_sv2.latency.breakdown.what_if import Gains, gains_of
 from nas_sv2.latency.guidelines.store import ProfileStore
@@ -219,7 +219,13 @@ def profile(
     check_number(len(networks))
     named = find_networks(networks, db, inputs)
     with closing(book.open(name, store=MeasurementStore(db), notify=notify)) as opened:
-        profiles = profiles_of(opened, [one.network for one in named])
+        if opened.device is not None:
+            profiles = profiles_of(opened, [one.network for one in named])
+        else:
+            profiles = []
+            for one in named:
+                with naming_network(one.name):
+                    profiles.append(profile_of(opened, one.network))
     return list(zip(named, profiles, strict=True))
 
 

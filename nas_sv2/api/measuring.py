@@ -11,7 +11,7 @@ from nas_sv2.api.arguments import Notify, checked, database_of, ignore
 from nas_sv2.database import DEFAULT_STORAGE
 from nas_sv2.database.address import is_database
 from nas_sv2.database.database import Database
-from nas_sv2.errors import ConfigError
+from nas_sv2.errors import ConfigError, naming_network
 from nas_sv2.latency.measurements.exchange import (
     Counts as Counts,
 )
@@ -213,7 +213,10 @@ def _compare(target: Target, networks: Sequence[Named[Network]]) -> Comparison:
         session = target.device.measure_together(found)
         latencies = [measurement.latency(target.name) for measurement in session]
         return Comparison(target.name, networks, latencies, orders_of(session))
-    latencies = [target.estimate(network) for network in found]
+    latencies = []
+    for each in networks:
+        with naming_network(each.name):
+            latencies.append(target.estimate(each.network))
     orders = emulated_orders(latencies) if len(networks) > 1 else None
     return Comparison(target.name, networks, latencies, orders)
 

@@ -20,7 +20,7 @@ import optuna
 from nas_sv2.counts import counted
 from nas_sv2.database.database import Database
 from nas_sv2.database.locks import hold_now
-from nas_sv2.errors import ConfigError
+from nas_sv2.errors import ConfigError, naming_network
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.fitting.determinism import check_workers, useful_workers
 from nas_sv2.evaluate.fitting.evaluation import average, confirmed_by, data_key
@@ -355,7 +355,10 @@ def _timed(
     target = book.open(name, store=store, fresh=fresh, notify=notify)
     try:
         if target.device is None:
-            prices = [target.estimate(network) for network in networks]
+            prices = []
+            for one in field.all:
+                with naming_network(one.name):
+                    prices.append(target.estimate(one.architecture))
             priced = {(n, k): PricedPair.of(prices[n], prices[k]) for n, k in places}
             return _Timed(prices, priced, EMULATED_TIE)
         session = target.device.session(networks)

@@ -13,11 +13,13 @@ from doubles import record_of
 from optuna.samplers import RandomSampler
 
 from nas_sv2.database.database import Database
-from nas_sv2.errors import ConfigError
+from nas_sv2.errors import ConfigError, MeasurementError
 from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.recipes.built_in import RECIPES
 from nas_sv2.evaluate.recipes.files import recipe_to_document
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
+from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
+from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.book import TargetBook
@@ -29,7 +31,7 @@ from nas_sv2.search.confirm.trainings import Job, Source
 from nas_sv2.space.choices.levels import LEVELS
 from nas_sv2.space.choices.scaled_family import scaled_family
 from nas_sv2.space.graph.cost import cost_of
-from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.networks.lowering import Network, lower
 from nas_sv2.space.units.architecture import Architecture, Stage
 from nas_sv2.space.units.reference import in_form_of, reference
 from nas_sv2.studies.findings.attributes import IDENTITY, KEY_OF, TEST_ACCURACY
@@ -193,6 +195,21 @@ def test_the_best_candidate_is_confirmed_against_the_level_s_baseline(
     assert (finding.latency["fake"].verdict, finding.claim) == ("worse", "no claim")
     assert found.longer == 9600
     assert kept(storage) == [found]
+
+
+def test_the_network_that_has_no_price_is_named(
+    tmp_path: Path, training: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Partial(EmulatedArm):
+        def estimate(self, network: Network) -> Latency:
+            if network == V2:
+                raise MeasurementError("core: no price for stem.0")
+            return super().estimate(network)
+
+    monkeypatch.setattr(TargetBook, "open", lambda *_, **__: Partial.open())
+    training()
+    with pytest.raises(MeasurementError, match=r"^shufflenet_v2_x0_5: core: no price for stem"):
+        confirmed(made(tmp_path, RECORDS))
 
 
 def test_both_neither_and_one_of_two_are_told_apart(

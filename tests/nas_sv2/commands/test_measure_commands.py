@@ -340,3 +340,13 @@ def test_networks_of_every_family_are_called_by_name() -> None:
     for name in ("shufflenet_v2_x1_0", "igcv3_d_x0_7", "nasnet_a_mobile"):
         assert network_name(published_network(name).digest) == name
     assert network_name("0123456789abcdef") == "01234567"
+
+
+@pytest.mark.parametrize("command", ["measure", "network profile"])
+def test_the_network_that_has_no_price_is_named(run: Run, command: str) -> None:
+    code, out, said = run(*command.split(), *NAMES, "--target", "arm", "--input", "1x3x2000x2000")
+    assert (code, out) == (1, "")
+    assert said.count("\n") == 1
+    assert (
+        f"nas-sv2: {NAMES[0]} at 3x2000x2000: Cortex-A57" in said and "1024 pixels a side" in said
+    )
