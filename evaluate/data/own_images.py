@@ -120,11 +120,22 @@ def _check(spec: str, prepared: Prepared, listing: Listing, skip_unreadable: boo
         raise ConfigError("data", spec, f"{CLEAR_WHITE}; they reach {level:g}")
     images = {part: sum(own) for part, own in prepared.counts.items()}
     names, counts = label_counts(prepared, listing)
-    check_counts(spec, names, counts, images, prepared.left_out)
+    of = None if listing.val_share is None else split_by(listing.kind)
+    check_counts(spec, names, counts, images, prepared.left_out, of)
+
+
+def split_by(kind: str) -> str:
+    """Return what val is split off from: each class, or all images together."""
+    return "each class" if kind == "classes" else "the data set"
 
 
 def check_counts(
-    spec: str, names: Sequence[str], counts: Counts, images: Mapping[str, int], left_out: int
+    spec: str,
+    names: Sequence[str],
+    counts: Counts,
+    images: Mapping[str, int],
+    left_out: int,
+    of: str | None,
 ) -> None:
     """Refuse a part without images, and a class or label that training never sees.
 
@@ -134,16 +145,17 @@ def check_counts(
         counts: Number of images of each class, by part.
         images: Number of images, by part.
         left_out: Number of images left out because a later part has a copy.
+        of: What val was split off from, by `split_by`; None if the source has a val part.
 
     Raises:
         ConfigError: If there is one.
     """
-    lone = "; each class has one image only" if counts["train"] == [1] * len(names) > [1] else ""
+    lone = f"; {of} has one image only (copies and mirror images count as one)" if of else ""
     copies = f"; left out, as a later part has a copy of each: {left_out:,}" if left_out else ""
     for part in counts:
         if not images[part]:
-            why = copies if part != "test" else ""
-            raise ConfigError("data", spec, f"must have {part} images; it has none{lone}{why}")
+            why = {"train": copies, "val": lone or copies}.get(part, "")
+            raise ConfigError("data", spec, f"must have {part} images; it has none{why}")
     if empty := [name for name, count in zip(names, counts["train"], strict=True) if not count]:
         allowed = (
             f"must have training images of every class; {named(empty)} has none (a folder that is "
@@ -265,7 +277,9 @@ def open_array_file(
     parts, notes = _split(images, labels, share)
     counts = {PARTS[part]: one.counts(len(names)) for part, one in sorted(parts.items())}
     sizes = {PARTS[part]: len(one) for part, one in parts.items()}
-    check_counts(spec, names, counts, sizes, sum(map(len, labels.values())) - sum(sizes.values()))
+    left_out = sum(map(len, labels.values())) - sum(sizes.values())
+    of = None if share is None else split_by(kind_of(parts[0].labels))
+    check_counts(spec, names, counts, sizes, left_out, of)
     if share is not None and kind_of(parts[0].labels) == "classes":
         notes.insert(0, share_in_words(counts, share, names))
     elif share is not None:

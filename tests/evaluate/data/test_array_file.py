@@ -120,6 +120,18 @@ def test_copies_of_what_is_compared_on_are_left_out_of_train(tmp_path: Path) -> 
         ),
         ({"val_images": images(0), "val_labels": labels(0)}, "must have val images; it has none"),
         (
+            {"val_images": None, "val_labels": None, "train_images": images(1).repeat(20, 0)},
+            "must have val images; it has none; each class has one image only",
+        ),
+        (
+            {
+                **dict.fromkeys(("val_images", "val_labels", "test_images", "test_labels")),
+                "train_images": images(1).repeat(20, 0),
+                "train_labels": np.ones((20, 2), int),
+            },
+            "must have val images; it has none; the data set has one image only",
+        ),
+        (
             {"val_images": np.array([{}] * 6)},
             "a complete .npz file; val_images: objects, .*unpickled",
         ),

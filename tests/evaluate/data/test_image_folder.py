@@ -342,7 +342,11 @@ def test_other_files_are_no_images(folder: Folder) -> None:
         ("one class", "two classes or more; it has 1"),
         ("no images", "must have images; the folders of classes, 'cat', 'dog', have none"),
         ("strange class", "only classes of train in val; 'fish' is not one"),
-        ("no validation", "must have val images; it has none"),
+        ("no validation", "must have val images; it has none; each class has one image only"),
+        (
+            "copies",
+            r"must have val images; it has none; each class has one .* \(copies and mirror",
+        ),
     ],
 )
 def test_a_folder_that_is_no_data_set_is_refused(
@@ -363,6 +367,10 @@ def test_a_folder_that_is_no_data_set_is_refused(
             folder("pets/val", classes=("cat", "fish"))
         case "no validation":
             folder(count=1)
+        case "copies":
+            folder(count=1)
+            for image in list(root.rglob("*.png")):
+                shutil.copy(image, image.with_name("copy.png"))
     with pytest.raises(ConfigError, match=message) as told:
         open_data("imagefolder:" if kind == "nameless" else f"imagefolder:{root}")
     assert str(told.value).startswith("data must ")
