@@ -145,7 +145,7 @@ def check_counts(
         counts: Number of images of each class, by part.
         images: Number of images, by part.
         left_out: Number of images left out because a later part has a copy.
-        of: What val was split off from, by `split_by`; None if the source has a val part.
+        of: The origin of the val images, by `split_by`; None if the source has a val part.
 
     Raises:
         ConfigError: If there is one.

@@ -70,14 +70,16 @@ class EmulatedArm:
             runtime: The runtime of the networks.
 
         Raises:
-            ConfigError: The core is unknown, or the runtime has no kernels in that precision.
-            DeviceError: The file cannot be used, or holds another core or runtime.
+            ConfigError: The core is unknown, the runtime has no kernels in that precision, or the
+                file is of another core or runtime.
+            DeviceError: The file cannot be used.
         """
         chosen = core_named(core)
         check_kernels_known(core, runtime, precision)
         table = KernelTable.load(file or core, precision, runtime)
         if table.metadata["core"] != core:
-            raise DeviceError(f"{file} holds {table.metadata['core']}, not {core}")
+            allowed = f"must be {table.metadata['core']}, the core that {file} is of"
+            raise ConfigError("core", core, allowed)
         if clock_ghz is not None:
             share = chosen.efficiency(runtime)
             why = f"ms assume {share:.0%} of {clock_ghz:g} GHz, which is not checked"

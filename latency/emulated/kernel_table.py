@@ -26,7 +26,7 @@ import msgspec
 from msgspec import Meta
 
 from nas_sv2.documents import STORED_FAULTS, Positive
-from nas_sv2.errors import DeviceError, MeasurementError
+from nas_sv2.errors import ConfigError, DeviceError, MeasurementError
 from nas_sv2.files import read_bounded
 from nas_sv2.latency.kernels.kernel import WINDOW, ArmPrecision, ArmRuntime, Kernel
 from nas_sv2.latency.kernels.of_graph import kernels_of
@@ -248,16 +248,16 @@ class KernelTable:
         """Load the shipped table of a core in a runtime, or a file that `calibrate` wrote.
 
         Raises:
-            DeviceError: The file or table does not exist, is of another runtime, or has another
-                version.
+            ConfigError: The file is of another runtime, or has no table in that precision.
+            DeviceError: The file or table does not exist, or has another version.
         """
         document, file = _shipped(core, runtime) if isinstance(core, str) else _read(core, runtime)
         if file.runtime != runtime:
-            raise DeviceError(f"{core} holds kernels of {file.runtime}, not of {runtime}")
+            allowed = f"must be {file.runtime}, whose kernels {core} holds"
+            raise ConfigError("runtime", runtime, allowed)
         if precision not in file.tables:
-            raise DeviceError(
-                f"{core} holds {', '.join(file.tables)} and no {precision}; calibrate it"
-            )
+            allowed = f"must be {' or '.join(file.tables)}, which {core} holds"
+            raise ConfigError("precision", precision, allowed)
         section = file.tables[precision]
         about = {**document, **document["tables"][precision]}
         return cls(

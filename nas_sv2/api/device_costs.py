@@ -38,6 +38,7 @@ from nas_sv2.latency.guidelines.store import DeviceKey, ProfileStore
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.predictor.predicted_target import PredictedTarget, open_predicted
 from nas_sv2.latency.targets.book import TargetBook
+from nas_sv2.latency.targets.entries import Execution
 from nas_sv2.latency.targets.target import device_of
 from nas_sv2.plain_data import decode
 from nas_sv2.space.choices.levels import open_space
@@ -182,7 +183,7 @@ def calibrate(
     resolutions: Sequence[int] = (),
     runtime: str = "onnxruntime",
     progress: Callable[[str, float], None] = ignore,
-) -> Path:
+) -> tuple[Path, Execution]:
     """Make the table of an emulated core for the runtime that is installed here.
 
     Args:
@@ -195,6 +196,9 @@ def calibrate(
         runtime: `onnxruntime`, `litert` or `ncnn`.
         progress: Is called with the step and the share of the work that is done.
 
+    Returns:
+        The file, and the runtime and first precision of its tables.
+
     Raises:
         ConfigError: A value is not allowed, or the file exists.
         NasError: The emulator failed.
@@ -206,9 +210,10 @@ def calibrate(
     wanted = named or precisions_known(core_named(core).name, chosen)
     sides, file = resolutions or RESOLUTIONS, new_file(file)
     try:
-        return make_table(core, folder, file, progress, wanted, sides, chosen)
+        made = make_table(core, folder, file, progress, wanted, sides, chosen)
     except OSError as error:
         raise StoreError(f"{folder} cannot be written: {error.strerror or error}") from error
+    return made, Execution(chosen, wanted[0])
 
 
 def refit(
@@ -219,7 +224,7 @@ def refit(
     table: Path | None = None,
     storage: str | Database = DEFAULT_STORAGE,
     notify: Notify = ignore,
-) -> tuple[str, str]:
+) -> tuple[str, Execution]:
     """Scale the table of an emulated core by eight networks measured on a real one.
 
     Args:
@@ -231,8 +236,8 @@ def refit(
         notify: Is called with a line before each measurement.
 
     Returns:
-        The scale and its error, in words, and the runtime of the device's plan, of which the
-        table is.
+        The scale and its error, in words, and the device's runtime and precision, which the
+        table is of.
 
     Raises:
         ConfigError: The device is not such a core, or the file exists.
@@ -258,9 +263,10 @@ def refit(
             architecture = reference(network)
             pairs.append((target.graph_of(architecture), target.estimate(architecture).ms))
     try:
-        return save_refit(table or core, precision, pairs, file, runtime=runtime), runtime
+        note = save_refit(table or core, precision, pairs, file, runtime=runtime)
     except OSError as error:
         raise StoreError(f"{file} cannot be written: {error}") from error
+    return note, Execution(runtime, precision)
 
 
 def refit_to_figures(

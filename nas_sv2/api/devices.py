@@ -1,5 +1,7 @@
 """The user's devices: named, tried and graded; and the targets that there are."""
 
+import dataclasses
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,14 +20,11 @@ from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets import doctor
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.catalogue import catalogue
-from nas_sv2.latency.targets.device_file import (
-    PROJECT_FILE,
-    user_file,
-)
+from nas_sv2.latency.targets.device_file import PROJECT_FILE, EmulatedCore, user_file
 from nas_sv2.latency.targets.device_file import add_device as write_device
 from nas_sv2.latency.targets.device_file import file_of as file_of
 from nas_sv2.latency.targets.device_file import remove_device as remove_device
-from nas_sv2.latency.targets.entries import Opening, TargetEntry, TargetInfo
+from nas_sv2.latency.targets.entries import EmulatedTarget, Opening, TargetEntry, TargetInfo
 from nas_sv2.latency.targets.target import device_of
 from nas_sv2.latency.targets.try_out import NETWORK, Check, check_device
 from nas_sv2.space.units.reference import reference
@@ -130,6 +129,8 @@ def add_device(
         settings["plan"] = {**(settings.get("plan") or {}), "runtime": runtime}
     paths = {key: settings[key] for key in ("ssh_config", "table") if settings.get(key)}
     settings |= {key: str(Path(path).absolute()) for key, path in paths.items()}
+    if kind == "emulated" and os.path.isfile(settings.get("table") or ""):
+        _try_table(name, settings)
     if settings.get("host") is not None:
         settings["host"], settings["port"] = split_port(settings["host"], settings.get("port"))
     if settings.get("command") is not None:
@@ -137,6 +138,13 @@ def add_device(
     file = PROJECT_FILE if project or PROJECT_FILE.exists() else user_file()
     entry = write_device(name, {"kind": kind, **settings}, file=file, replace=replace)
     return entry.describe(), file
+
+
+def _try_table(name: str, settings: Mapping[str, Any]) -> None:
+    """Open the table of a core, so that one of another core, runtime or precision is refused."""
+    keys = {field.name for field in dataclasses.fields(EmulatedCore)} & settings.keys()
+    core = EmulatedCore(**{key: settings[key] for key in keys if settings[key] is not None})
+    EmulatedTarget(name, core, "").open(Opening())
 
 
 def price_device(name: str) -> Latency | None:

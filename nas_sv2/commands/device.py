@@ -371,7 +371,7 @@ def calibrate(
     from nas_sv2.api.device_costs import calibrate as make_table
 
     with waiting("preparing") as update:
-        written = make_table(
+        written, of = make_table(
             core,
             out or Path(f"{core}.json"),
             folder or Path(typer.get_app_dir("nas-sv2"), "calibration"),
@@ -380,7 +380,7 @@ def calibrate(
             runtime=runtime,
             progress=lambda what, share: update(f"{share:4.0%} {what}"),
         )
-    say(f"{written} holds the table; use it with: {_use(core, written, runtime)}")
+    say(f"{written} holds the table; use it with: {_use(core, written, of.runtime, of.precision)}")
 
 
 @app.command()
@@ -427,16 +427,12 @@ def refit(
     file = out or Path(f"{core}.json")
     if figures is not None:
         db = open_database(storage)
-        of = runtime or "onnxruntime"
+        kernels_of, at = runtime or "onnxruntime", precision or "fp32"
         note = refit_to_figures(
-            *(figures, core, file),
-            precision=precision or "fp32",
-            runtime=of,
-            table=table,
-            storage=db,
+            *(figures, core, file), precision=at, runtime=kernels_of, table=table, storage=db
         )
         say(note)
-        say(f"{file} holds the table; use it with: {_use(core, file, of, name)}")
+        say(f"{file} holds the table; use it with: {_use(core, file, kernels_of, at, name)}")
         return
     for field, given in (("precision", precision), ("runtime", runtime)):
         if given is not None:
@@ -452,7 +448,7 @@ def refit(
             notify=update,
         )
     say(error)
-    say(f"{file} holds the table; use it with: {_use(core, file, of)}")
+    say(f"{file} holds the table; use it with: {_use(core, file, of.runtime, of.precision)}")
 
 
 @app.command("paper-table")
@@ -523,7 +519,8 @@ def _say(line: str) -> None:
     say(line, error=True)
 
 
-def _use(core: str, file: Path, runtime: str, name: str | None = None) -> str:
+def _use(core: str, file: Path, runtime: str, precision: str, name: str | None = None) -> str:
     words = ["nas-sv2", "device", "add", name or core, "--core", core, "--table", str(file)]
     words += [] if runtime == "onnxruntime" else ["--runtime", runtime]
+    words += [] if precision == "fp32" else ["--precision", precision]
     return shlex.join(words)

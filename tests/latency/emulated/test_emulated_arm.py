@@ -537,11 +537,13 @@ def test_an_unknown_core_or_precision_is_refused(tmp_path: Path) -> None:
     document["tables"] = {"fp32": document["tables"]["fp32"]}
     file.write_text(json.dumps(document))
     assert EmulatedArm.open(file=file).estimate(v2("0_5")).ms > 0
-    with pytest.raises(DeviceError, match=r"^\S+ holds fp32 and no int8; calibrate it$"):
+    with pytest.raises(
+        ConfigError, match=r"^precision must be fp32, which \S+ holds; got 'int8'$"
+    ):
         EmulatedArm.open(precision="int8", file=file)
     with pytest.raises(ConfigError, match=r"precision must be fp32 or int8 .*; got 'fp16'"):
         EmulatedArm.open().with_plan(precision="fp16")
-    with pytest.raises(DeviceError, match="holds cortex-a57, not cortex-a53"):
+    with pytest.raises(ConfigError, match=r"^core must be cortex-a57, .*; got 'cortex-a53'$"):
         EmulatedArm.open("cortex-a53", file=file)
 
 

@@ -153,7 +153,7 @@ def test_a_table_of_another_runtime_is_refused(tmp_path: Path) -> None:
     for own, other in (("litert", "onnxruntime"), ("onnxruntime", "litert")):
         file = tmp_path / f"{own}.json"
         file.write_text(table_text("cortex-a76", own))  # type: ignore[arg-type]
-        with pytest.raises(DeviceError, match=f"holds kernels of {own}, not of {other}"):
+        with pytest.raises(ConfigError, match=rf"^runtime must be {own}, .*; got '{other}'$"):
             EmulatedArm.open("cortex-a76", file=file, runtime=other)  # type: ignore[arg-type]
         assert EmulatedArm.open("cortex-a76", file=file, runtime=own)  # type: ignore[arg-type]
 

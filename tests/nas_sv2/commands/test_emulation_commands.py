@@ -122,6 +122,23 @@ def test_figures_of_a_file_set_the_milliseconds_right(
     assert figure.ms == pytest.approx(2 * table.estimate(network).ms, rel=1e-3)
 
 
+def test_the_table_of_another_runtime_is_used_by_the_line_that_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    figures = [f"{name},{number}" for number, name in enumerate(REFIT_NETWORKS[:2], 5)]
+    Path("mine.csv").write_text("\n".join(["network,ms", *figures]))
+    refit = ("device", "refit", "board", "--core", "cortex-a76", "--from", "mine.csv")
+    fp16 = ("--runtime", "ncnn", "--precision", "fp16")
+    printed = CliRunner().invoke(app, [*refit, *fp16]).output.splitlines()[-1]
+    command = printed.partition("use it with: nas-sv2 ")[2].split()
+    assert CliRunner().invoke(app, [*command, "--project"]).exit_code == 0
+    wrong = [each for each in command if each not in fp16]
+    assert refused(*wrong, "--force").field == "runtime"
+    assert refused(*wrong, "--core", "cortex-a55", *fp16, "--force").field == "core"
+    assert refused(*refit, "--table", "cortex-a76.json", "--out", "t.json").field == "runtime"
+
+
 @pytest.mark.parametrize(
     ("text", "error"),
     [
