@@ -10,10 +10,10 @@ levels of V2 0.5× and 1×.
 
 Each command searches at random, then by the sampler for as many candidates. It confirms the
 winner with a margin, against V2 at 5 widths and against the winner of the random search. `--trial`
-confirms another candidate, `--rival` is another trial of the random search, `none` leaves it out,
-and `--family 0` the widths. A command that was ended goes on. `--smoke` does all of it with a few
-images, to see that it works. What was searched and trained so far is kept here, `cifar10-cpu` with
-the target `cpu`:
+confirms another candidate. `--rival` is another trial of the random search, `none` leaves it out,
+and `--family 0` the widths. `--space` takes one level of the photos. A command that was ended
+continues. `--smoke` does all of it with a few images, to see that it works. The searches and
+trainings so far are kept here, those of `cifar10-cpu` with the target `cpu`:
 
     xz -dkc benchmarks/flagship/cifar10.db.xz > flagship.db
 """
@@ -99,6 +99,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("which", choices=LEVELS)
     parser.add_argument("--data", required=True, help="as of nas-sv2 search")
+    parser.add_argument("--space", help="one of the spaces, such as photos-0.5x")
     parser.add_argument("--targets", default="arm,a76,cpu")
     parser.add_argument("--storage", default="sqlite:///flagship.db")
     parser.add_argument("--sampler", default="ehvi", help="of the search that is confirmed")
@@ -110,8 +111,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--smoke", action="store_true")
     options = parser.parse_args()
-    for space, budget in LEVELS[options.which].items():
-        flag(options, space, budget)
+    spaces = LEVELS[options.which]
+    if options.space not in {None, *spaces}:
+        parser.error(f"--space must be one of {', '.join(spaces)}; got {options.space!r}")
+    for space, budget in spaces.items():
+        if options.space in {None, space}:
+            flag(options, space, budget)
 
 
 if __name__ == "__main__":
