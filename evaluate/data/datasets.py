@@ -29,11 +29,12 @@ import torch
 from numpy.typing import NDArray
 
 from nas_sv2.errors import ConfigError, EvaluationError
+from nas_sv2.evaluate.data.array_file import open_array_file
 from nas_sv2.evaluate.data.chunk_decoding import Progress
 from nas_sv2.evaluate.data.image_cache import Notify, user_cache
 from nas_sv2.evaluate.data.image_data import ImageData, Part, content_key, resize
 from nas_sv2.evaluate.data.image_listing import LAYOUTS, check_layout, read_spec
-from nas_sv2.evaluate.data.own_images import open_array_file, open_image_folder
+from nas_sv2.evaluate.data.own_images import open_image_folder
 from nas_sv2.evaluate.data.split import carve, distinct, mirror_keys
 from nas_sv2.resolution import Resolution, check_image_size
 

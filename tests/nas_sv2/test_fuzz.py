@@ -29,7 +29,7 @@ from scripted_study import certificate
 from nas_sv2.database.processes import is_alive, process_name
 from nas_sv2.documents import read_document, reading_stored
 from nas_sv2.errors import NasError
-from nas_sv2.evaluate.data.own_images import ArrayFile
+from nas_sv2.evaluate.data.array_file import ArrayFile
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
 from nas_sv2.evaluate.recipes.built_in import RECIPES
 from nas_sv2.evaluate.recipes.files import open_recipe, recipe_to_document

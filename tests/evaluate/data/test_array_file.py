@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.evaluate.data import own_images
+from nas_sv2.evaluate.data import array_file
 from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.data.image_data import ImageData
 
@@ -289,7 +289,7 @@ def bomb(kind: str, file: Path) -> None:
 def test_a_file_made_to_do_harm_is_refused_in_little_memory(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(own_images, "HARMLESS_BYTES", 1_000_000)
+    monkeypatch.setattr(array_file, "HARMLESS_BYTES", 1_000_000)
     bomb(kind, tmp_path / "bomb.npz")
     tracemalloc.start()
     try:
