@@ -8,21 +8,27 @@ on, the estimate is compared with the time that the search then took.
 `curves` and the table were recorded on a machine whose other load changed by the minute, which no
 estimate can foresee. So `quiet` has the FLOPs of the space 140M with times of their power 0.66
 (V2 0.5x and 1x), and a noise of 12 %.
+
+The searches of `benchmarks/flagship` come last, as they went, with two workers and the stop rule.
+Those on CIFAR-10 gave `STOPPED_AT`, those on photos did not.
 """
 
 import heapq
 import json
+import lzma
 import math
 import random
 import statistics
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from truth_table import read_table
 
-from nas_sv2.search.events.events import Event, TrialFinished
+from nas_sv2.api.study import open_study, studies
+from nas_sv2.search.events.events import Event, TrialAsked, TrialFinished
 from nas_sv2.search.events.time_left import POWER, TimeLeft
 from nas_sv2.space.choices.levels import LEVELS
 from nas_sv2.space.choices.suggesters import RandomSuggester
@@ -30,8 +36,11 @@ from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.documents import architecture_from_document
 from nas_sv2.space.units.reference import reference
+from nas_sv2.studies.findings.record import Record
+from nas_sv2.studies.storage.study import load_study, trials_of
 
 CURVES = Path(__file__).parent / "curves"
+FLAGSHIP = Path(__file__).parent / "flagship"
 SEARCHES, CANDIDATES, FROM = 60, 24, 5
 Training = tuple[float, float]  # FLOPs, seconds
 
@@ -69,6 +78,47 @@ def errors(trainings: Sequence[Training], workers: int) -> list[tuple[float, flo
     mean_s = statistics.fmean(seconds for _, seconds in trainings)
     counted = estimates[FROM - 1 : -1]
     return [(estimate / (now.s - at) - 1, (now.s - at) / mean_s) for at, estimate in counted]
+
+
+def searched(file: Path, folder: Path) -> Iterator[tuple[str, list[float]]]:
+    """The errors of each search of a database, as shares, from the fifth candidate on."""
+    whole = folder / file.name.removesuffix(".xz")
+    whole.write_bytes(lzma.decompress(file.read_bytes()))
+    for summary in studies(storage=f"sqlite:///{whole}"):
+        study = open_study(summary.name, storage=f"sqlite:///{whole}")
+        records = study.records
+        times = {
+            trial.number: (trial.datetime_start.timestamp(), trial.datetime_complete.timestamp())
+            for trial in trials_of(load_study(study.db, summary.name))
+            if trial.number in records and trial.datetime_start and trial.datetime_complete
+        }
+        yield summary.name, _errors_of(records, times)
+
+
+def _errors_of(
+    records: Mapping[int, Record], times: Mapping[int, tuple[float, float]]
+) -> list[float]:
+    now, estimates = SimpleNamespace(s=0.0), list[tuple[float, float | None]]()
+
+    def listen(event: Event) -> None:
+        if isinstance(event, TrialFinished):
+            estimates.append((now.s, event.remaining_s))
+
+    passes = max(record.evaluation.epochs for record in records.values())
+    left = TimeLeft(listen, 2, passes=passes, clock=lambda: now.s)
+    begun = [(start_s, number, False) for number, (start_s, _) in times.items()]
+    ended = [(end_s, number, True) for number, (_, end_s) in times.items()]
+    finished = 0
+    for now.s, number, is_end in sorted([*begun, *ended]):
+        record = records[number]
+        if not is_end:
+            left(TrialAsked(number, record.architecture, record.baseline, record.cost.flops))
+            continue
+        finished += 1
+        took_s = now.s - times[number][0]
+        left(TrialFinished(number, "finished", "", record, took_s, finished, len(times)))
+    counted = estimates[FROM - 1 : -1]
+    return [known_s / (now.s - at) - 1 for at, known_s in counted if known_s is not None]
 
 
 def recorded(name: str) -> list[Training]:
@@ -117,6 +167,18 @@ def main() -> None:
                     for these in ([error for error, _ in found], most)
                 ]
                 print(f"{name:14} {workers:7} {shares[0]:6.1%} {shares[1]:25.1%}")
+    print(f"{'search':27} {'within 30 %':>11} {'in the first half':>18} {'median error':>13}")
+    with tempfile.TemporaryDirectory() as folder:
+        for file in sorted(FLAGSHIP.glob("*.db.xz")):
+            for name, shares in searched(file, Path(folder)):
+                half = shares[: len(shares) // 2]
+                within = [
+                    statistics.fmean(abs(error) <= 0.3 for error in these)
+                    for these in (shares, half)
+                ]
+                median = statistics.median(half)
+                search = f"{file.name.removesuffix('.db.xz')} {name}"
+                print(f"{search:27} {within[0]:11.0%} {within[1]:18.0%} {median:+13.0%}")
 
 
 if __name__ == "__main__":

@@ -222,7 +222,9 @@ def _run(
         if workers < min(asked, left):
             there_are = f"the cores and the memory; a training has {threads} CPU threads"
         notify(loop.on_event)(f"workers: {workers}, not {asked}, for {there_are}")
-    loop.on_event = TimeLeft(loop.on_event, workers, plan.timeout_s)
+    recipe = plan.recipe
+    passes = recipe.epochs * recipe.seeds if plan.stop_rule else None
+    loop.on_event = TimeLeft(loop.on_event, workers, plan.timeout_s, passes)
     if workers == 1:
         loop.run(plan.trials, plan.timeout_s)
         return

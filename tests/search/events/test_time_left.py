@@ -11,8 +11,9 @@ from doubles import EventRecorder, record_of
 from time_left import errors
 
 from nas_sv2.search.events.events import TrialAsked, TrialFinished
-from nas_sv2.search.events.time_left import POWER, TimeLeft
+from nas_sv2.search.events.time_left import POWER, STOPPED_AT, WEIGHT, TimeLeft
 from nas_sv2.space.units.reference import reference
+from nas_sv2.studies.findings.record import Record
 
 V2, SMALL, LARGE = reference("shufflenet_v2_x0_5"), 41_000_000, 591_000_000
 RATIO = (LARGE / SMALL) ** POWER
@@ -78,6 +79,40 @@ def test_the_later_half_tells_how_long_the_others_take() -> None:
         left(TrialFinished(number, "finished", "", None, seconds, number + 1, 20))
     assert heard.outcomes[4].remaining_s == pytest.approx(15 * 40)
     assert heard.outcomes[-1].remaining_s == pytest.approx(8 * 10)
+
+
+def stopped_after(epochs: int, scores: int = 1) -> Record:
+    """A record of a training that made so many passes, by each of so many seeds."""
+    found = record_of()
+    evaluation = dataclasses.replace(found.evaluation, epochs=epochs, scores=(0.5,) * scores)
+    return dataclasses.replace(found, evaluation=evaluation)
+
+
+def test_the_stop_rule_is_expected_before_it_has_ended_any() -> None:
+    heard = EventRecorder()
+    left = TimeLeft(heard, workers=1, passes=4)
+    for number, record in enumerate([stopped_after(4)] * 4 + [stopped_after(2)] * 4):
+        left(TrialAsked(number, V2, None, SMALL))
+        seconds = 10.0 * record.evaluation.epochs
+        left(TrialFinished(number, "finished", "", record, seconds, number + 1, 20))
+    whole_s = 40.0
+    first, last = (
+        (STOPPED_AT * WEIGHT + 1) / (WEIGHT + 1),
+        (STOPPED_AT * WEIGHT + 3) / (WEIGHT + 5),
+    )
+    assert heard.outcomes[0].remaining_s == pytest.approx(19 * whole_s * first)
+    assert heard.outcomes[-1].remaining_s == pytest.approx(12 * whole_s * last)
+
+
+def test_a_training_of_one_of_two_seeds_is_half_of_a_whole_one() -> None:
+    heard = EventRecorder()
+    left = TimeLeft(heard, workers=1, passes=8)
+    left(TrialAsked(0, V2, None, SMALL))
+    left(TrialFinished(0, "finished", "", stopped_after(4), 10.0, 1, 3))
+    left(TrialAsked(1, V2, None, SMALL))
+    left(TrialFinished(1, "finished", "", stopped_after(4, scores=2), 20.0, 2, 3))
+    share = (STOPPED_AT * WEIGHT + 1.5) / (WEIGHT + 2)
+    assert heard.outcomes[-1].remaining_s == pytest.approx(20 * share)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
