@@ -12,8 +12,9 @@ Each command searches at random, then by the sampler for as many candidates. It 
 winner with a margin, against V2 at 5 widths and against the winner of the random search. `--trial`
 confirms another candidate. `--rival` is another trial of the random search, `none` leaves it out,
 and `--family 0` the widths. `--space` takes one level of the photos. A command that was ended
-continues. `--smoke` does all of it with a few images, to see that it works. The searches and
-trainings so far are kept here, those of `cifar10-cpu` with the target `cpu`:
+continues. `--seed 1 --seeds 0` searches again by another seed and confirms nothing. `--smoke` does
+all of it with a few images, to see that it works. The searches and trainings so far are kept here,
+those of `cifar10-cpu` with the target `cpu`:
 
     xz -dkc benchmarks/flagship/cifar10.db.xz > flagship.db
 """
@@ -38,46 +39,50 @@ SMOKE_TRIALS = 3
 
 def flag(options: argparse.Namespace, space: str, budget: str) -> None:
     """Search in a space, search at random, confirm, and print the front and the claims."""
-    short, long = ("smoke", "smoke") if options.smoke else ("short", "long")
-    trials = SMOKE_TRIALS if options.smoke else options.trials or TRIALS[options.which]
-    studies = {}
-    for name, sampler in ((f"{space}-random", "random"), (space, options.sampler)):
-        studies[name] = nas.search(
-            options.targets.split(","),
-            budget=budget,
-            space=str(FOLDER / f"{space}.yaml"),
-            data=options.data,
-            recipe=str(FOLDER / f"{options.which}-{short}.yaml"),
-            trials=trials,
-            workers=options.workers,
-            sampler=sampler,
-            guidelines="off",
-            study=name,
-            storage=options.storage,
-            on_event=tell,
-        )
-    found = studies[space].confirm(
-        str(FOLDER / f"{options.which}-{long}.yaml"),
+    by_chance = _search(options, space, budget, "random")
+    study = _search(options, space, budget, options.sampler)
+    print(by_chance.front, study.front, sep="\n")
+    if options.seeds == 0:
+        return
+    rival = f"{by_chance.name}:{options.rival}" if options.rival else by_chance.name
+    found = study.confirm(
+        _recipe(options, "long"),
         trials=options.trial or ["best"],
         seeds=options.seeds,
         workers=options.workers,
         margin=MARGIN,
         family=options.family,
-        vs_study=_rival(space, options.rival),
+        vs_study=None if options.rival == "none" else rival,
         notify=print,
         progress=lambda done, total: print(f"{done} of {total} trainings", flush=True),
     )
-    print(studies[space].front)
     for finding in found.findings:
         print(found.describe(finding))
         print(*found.describe_family(finding), sep="\n")
     print(found.method)
 
 
-def _rival(space: str, rival: str | None) -> str | None:
-    if rival == "none":
-        return None
-    return f"{space}-random" + (f":{rival}" if rival else "")
+def _search(options: argparse.Namespace, space: str, budget: str, sampler: str) -> nas.Study:
+    name = space + ("-random" if sampler == "random" else "")
+    return nas.search(
+        options.targets.split(","),
+        budget=budget,
+        space=str(FOLDER / f"{space}.yaml"),
+        data=options.data,
+        recipe=_recipe(options, "short"),
+        trials=SMOKE_TRIALS if options.smoke else options.trials or TRIALS[options.which],
+        workers=options.workers,
+        sampler=sampler,
+        guidelines="off",
+        seed=options.seed,
+        study=f"{name}-seed{options.seed}" if options.seed else name,
+        storage=options.storage,
+        on_event=tell,
+    )
+
+
+def _recipe(options: argparse.Namespace, length: str) -> str:
+    return str(FOLDER / f"{options.which}-{'smoke' if options.smoke else length}.yaml")
 
 
 def tell(event: Event) -> None:
@@ -108,7 +113,8 @@ def main() -> None:
     parser.add_argument("--rival", help="trial of the random search, or none")
     parser.add_argument("--family", type=int, default=FAMILY, help="widths of V2")
     parser.add_argument("--workers", type=int, help="one for each core if left out")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0, help="of the searches")
+    parser.add_argument("--seeds", type=int, default=3, help="of a confirmation; 0 leaves it out")
     parser.add_argument("--smoke", action="store_true")
     options = parser.parse_args()
     spaces = LEVELS[options.which]
