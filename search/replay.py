@@ -351,6 +351,7 @@ def _reasons(
         comparison,
         breakdown_behind(book, comparison.old_target, network, latency, profiles),
         breakdown_of(target, network, profiles),
+        profiles.remedy(target),
     )
 
 

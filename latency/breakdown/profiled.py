@@ -83,7 +83,8 @@ def profiles_of(target: Target, networks: Sequence[Network]) -> list[Profile]:
     times = [target.kernel_times(network) for network in networks]
     known = [nodes for nodes in times if nodes is not None]
     if len(known) < len(networks):
-        raise ConfigError("target", target.name, "must be a target that is measured or emulated")
+        allowed = "must be a target that times or prices each kernel; this one does not"
+        raise ConfigError("target", target.name, allowed)
     return [
         _profile(target, network, nodes, whole)
         for network, nodes, whole in zip(

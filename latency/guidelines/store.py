@@ -5,6 +5,7 @@ target.
 """
 
 import json
+import shlex
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
@@ -15,7 +16,7 @@ from nas_sv2.database.database import Database
 from nas_sv2.database.schema import Base
 from nas_sv2.documents import reading_stored
 from nas_sv2.latency.guidelines.profile import SCHEMA, GuidelineProfile
-from nas_sv2.latency.targets.target import Target, known_identity
+from nas_sv2.latency.targets.target import NO_IDENTITY, Target, known_identity
 from nas_sv2.plain_data import parse_json
 
 REMEDY = "nas-sv2 device guidelines makes a new one"
@@ -114,6 +115,17 @@ class ProfileStore:
         """
         query = select(ProfileRow.document).where(ProfileRow.digest == digest)
         return self._newest(query, remedy="a study that began with it needs a backup")
+
+    def remedy(self, target: Target) -> str:
+        """Give the command that makes a profile of an open target, or say that it has none.
+
+        Raises:
+            DeviceError: If the device does not answer.
+        """
+        if target.identity() is None:
+            return f"{target.name} {NO_IDENTITY}"
+        words = ("nas-sv2", "device", "guidelines", "--target", target.name, *self.db.options)
+        return f"{shlex.join(words)} makes one"
 
     def save(self, key: DeviceKey, profile: GuidelineProfile) -> None:
         """Store `profile`; older ones stay, and the newest counts.

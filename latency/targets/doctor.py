@@ -6,6 +6,7 @@ sessions differ. The sessions' records of clocks, programs and hypervisors give 
 """
 
 import datetime
+import shlex
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -164,7 +165,8 @@ def trust_warning(target: Target) -> str | None:
     if device is None or device.store is None:
         return None
     grade = device.store.grade(device.fingerprint(), device.plan)
-    command = f"nas-sv2 device grade --target {target.name}"
+    words = ("nas-sv2", "device", "grade", "--target", target.name, *device.store.db.options)
+    command = shlex.join(words)
     if grade is None:
         return f"run {command} to know how far {target.name} can be trusted"
     if grade.grade != "poor":

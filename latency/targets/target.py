@@ -183,9 +183,15 @@ def device_of(target: Target, field: str = "target") -> MeasuredDevice:
         ConfigError: The target runs no network.
     """
     if target.device is None:
-        allowed = f"must be a measured target; figures of this one are {target.provenance}"
+        allowed = (
+            "must be a measured target, with a device that runs networks; this one has none, and "
+            f"its figures are {target.provenance}"
+        )
         raise ConfigError(field, target.name, allowed)
     return target.device
+
+
+NO_IDENTITY = "has no profile, as it does not say which device it is"
 
 
 def known_identity(target: Target) -> TargetIdentity:
@@ -196,7 +202,7 @@ def known_identity(target: Target) -> TargetIdentity:
     """
     identity = target.identity()
     if identity is None:
-        raise DeviceError(f"{target.name}: a {target.provenance} target has no profile")
+        raise DeviceError(f"{target.name} {NO_IDENTITY}")
     return identity
 
 

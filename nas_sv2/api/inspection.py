@@ -280,8 +280,8 @@ def _waste(target: Target, db: Database, graph: Graph) -> tuple[Mapping[str, Was
     if profile is None:
         stale = profiles.find_of_name(target.name) is not None
         why = "its profile is of another device, runtime or protocol" if stale else "not measured"
-        made = f"nas-sv2 device guidelines --target {target.name} makes one"
-        return None, f"what the blocks waste on {target.name} is not known: {why}; {made}"
+        unknown = f"what the blocks waste on {target.name} is not known: {why}"
+        return None, f"{unknown}; {profiles.remedy(target)}"
     try:
         return profile.waste_by_block(graph), ""
     except MeasurementError as error:

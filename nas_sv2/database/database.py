@@ -5,7 +5,7 @@ The rooms above build their stores on it: `MeasurementStore(db)`, `RecordStore(d
 
 import os
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, inspect
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from nas_sv2.database import DEFAULT_STORAGE
 from nas_sv2.database.address import address_of
 from nas_sv2.database.engine import engine_options, one_line
 from nas_sv2.database.locks import FileLock, alone_at
@@ -98,6 +99,11 @@ class Database:
     def shown(self) -> str:
         """The URL without its password."""
         return masked(self.url)
+
+    @property
+    def options(self) -> Sequence[str]:
+        """The words by which a command takes this database; none for the default one."""
+        return () if self.url == DEFAULT_STORAGE else ("--storage", self.shown)
 
     @property
     def is_sqlite(self) -> bool:

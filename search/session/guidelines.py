@@ -119,13 +119,13 @@ def choose(
         if not missing:
             return _measured(found, space, budget)
         if choice == "measured":
-            raise ConfigError("guidelines", choice, _how_to_make(missing[0], profiles))
+            raise ConfigError("guidelines", choice, _how_to_make(targets[missing[0]], profiles))
     limits = paper_limits(space, budget.flops or _usual_flops(space))
     shown = ", ".join(f"{name} ≤ {limit:.3g}" for name, limit in limits.limits.items())
     stale = [
         f"the profile of {name} is of another device, runtime or protocol and is not used; "
-        f"nas-sv2 device guidelines --target {name} makes a new one"
-        for name in targets
+        f"{profiles.remedy(target)}"
+        for name, target in targets.items()
         if choice is None and name not in found and profiles.find_of_name(name) is not None
     ]
     return Chosen(limits, dict(limits.limits), (f"the paper's, {shown}", *stale))
@@ -151,14 +151,14 @@ def _profile_of(
     return profiles.find_digest(digest) if digest else profiles.find_of(target)
 
 
-def _how_to_make(name: str, profiles: ProfileStore) -> str:
-    command = f"nas-sv2 device guidelines --target {name}"
-    if (other := profiles.find_of_name(name)) is None:
-        return f"must be paper or off, or make a profile of {name} first: {command}"
-    return (
-        f"must be paper or off: the profile of {name} is of another device, runtime or protocol "
-        f"({other.device}); {command} makes one of this"
-    )
+def _how_to_make(target: Target, profiles: ProfileStore) -> str:
+    why = f"there is no profile of {target.name}"
+    if (other := profiles.find_of_name(target.name)) is not None:
+        why = (
+            f"the profile of {target.name} is of another device, runtime or protocol "
+            f"({other.device})"
+        )
+    return f"must be paper or off: {why}; {profiles.remedy(target)}"
 
 
 def _measured(

@@ -189,11 +189,13 @@ class Reasons:
         comparison: The comparison of both targets.
         before: The breakdown of the old target; None where there is none.
         after: That of the new target.
+        remedy: How the new target gets a breakdown, or that it has none.
     """
 
     comparison: ReplayComparison
     before: Breakdown | None
     after: Breakdown | None
+    remedy: str = ""
 
     def why(self, move: Move) -> str:
         """Why `move` entered or left, in a line."""
@@ -220,10 +222,8 @@ class Reasons:
         """Name the sources of the operators' shares, or say that there are none."""
         target = self.comparison.target
         if self.after is None:
-            made = f"nas-sv2 device guidelines --target {target} makes one"
-            return [
-                f"no operator of {target} is priced, so no reason is given by operator; {made}"
-            ]
+            unknown = f"no operator of {target} is priced, so no reason is given by operator"
+            return [f"{unknown}; {self.remedy}"]
         sources = " and ".join(
             each.source for each in (self.before, self.after) if each is not None
         )

@@ -148,5 +148,5 @@ def test_another_device_of_the_name_is_not_the_same(
 
 
 def test_a_target_of_another_kind_has_no_profile() -> None:
-    with pytest.raises(DeviceError, match="fake: a measured target has no profile"):
+    with pytest.raises(DeviceError, match="fake has no profile, as it does not say which device"):
         DeviceKey.of(FakeTarget())

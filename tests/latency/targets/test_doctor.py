@@ -315,11 +315,12 @@ def test_requests_that_cannot_be_meant(count: int, pause_s: float, named: str) -
 def test_a_search_is_warned_of_a_poor_device_and_told_of_one_without_a_grade(
     tmp_path: Path,
 ) -> None:
-    store = MeasurementStore(Database.open(f"sqlite:///{tmp_path / 'a.db'}"))
+    url = f"sqlite:///{tmp_path / 'a.db'}"
+    store = MeasurementStore(Database.open(url))
     measured, _ = measured_device(lambda number: level(), store)
     assert trust_warning(MeasuredTarget(dataclasses.replace(measured, store=None))) is None
     assert trust_warning(MeasuredTarget(measured)) == (
-        "run nas-sv2 device grade --target cpu to know how far cpu can be trusted"
+        f"run nas-sv2 device grade --target cpu --storage {url} to know how far cpu can be trusted"
     )
     restless, _ = measured_device(lambda number: level(times=1 + number), store)
     assert examine(restless, 3, 0.0).grade == "poor"

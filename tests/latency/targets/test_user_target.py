@@ -233,12 +233,14 @@ def test_an_ability_that_it_lacks_is_refused_by_one_clear_line(tmp_path: Path) -
     target = UserTarget(Board())
     store = MeasurementStore(Database.open(f"sqlite:///{tmp_path}/m.db"))
     assert ProfileStore(store.db).find_of(target) is None
+    why = "board has no profile, as it does not say which device it is"
+    assert ProfileStore(store.db).remedy(target) == why
     assert breakdown_of(target, X05, ProfileStore(store.db)) is None
     assert trust_warning(target) is None
     assert not is_predictable(target)
     for refused, error in (
-        (partial(profile_of, target, X05), "measured or emulated"),
-        (partial(DeviceKey.of, target), "board: a emulated target has no profile"),
+        (partial(profile_of, target, X05), "must be a target that times or prices each kernel"),
+        (partial(DeviceKey.of, target), why),
         (
             partial(device_of, target),
             "must be a measured target",
@@ -257,7 +259,7 @@ def test_an_ability_that_it_lacks_is_refused_by_one_clear_line(tmp_path: Path) -
 def test_variants_are_priced_by_its_estimates() -> None:
     found = gains_of(UserTarget(Board()), X05)
     assert found.original.ms == UserTarget(Board()).estimate(X05).ms
-    assert "emulated, not measured" in found.rule
+    assert "emulated, not timed together" in found.rule
 
 
 def test_further_members_are_used_if_it_has_them() -> None:

@@ -155,7 +155,7 @@ def chosen(
 def test_without_a_profile_the_papers_limits_count(profiles: ProfileStore) -> None:
     assert chosen(None, None, profiles)[0] == "the paper's"
     assert chosen("off", None, profiles) == ("off", {})
-    with pytest.raises(ConfigError, match="profile of arm first: nas-sv2 device guidelines"):
+    with pytest.raises(ConfigError, match="there is no profile of arm; nas-sv2 device guidelines"):
         chosen("measured", None, profiles)
 
 
@@ -190,9 +190,8 @@ def test_a_profile_of_another_device_is_refused_with_how_to_make_one(
 ) -> None:
     other = DeviceKey.of(dataclasses.replace(ARM, table=ARM.table.with_scale(1e3, "slower")))
     profiles.save(other, profile)
-    with pytest.raises(ConfigError, match=r"another device, .*guidelines --target arm makes one"):
+    with pytest.raises(ConfigError, match=r"another device, .*guidelines --target arm --storage"):
         chosen("measured", None, profiles)
     found = choose(None, None, {"arm": ARM}, profiles, SPACE, BUDGET)
-    assert (
-        "is not used; nas-sv2 device guidelines --target arm makes a new one" in found.described[1]
-    )
+    command = f"nas-sv2 device guidelines --target arm --storage {profiles.db.url} makes one"
+    assert f"is not used; {command}" in found.described[1]

@@ -19,7 +19,7 @@ from nas_sv2.search.session.session import search
 @pytest.mark.parametrize(
     ("slowness", "said"),
     [
-        (None, ["run nas-sv2 device grade --target cpu to know how far cpu can be trusted"]),
+        (None, ["run nas-sv2 device grade --target cpu --storage sqlite:///"]),
         (0.0, []),
         (1.0, ["cpu was graded poor (the reference network's ms varied by 50.0% from"]),
     ],

@@ -188,8 +188,9 @@ def test_an_operator_without_a_price_is_named_and_no_reason_made_up() -> None:
     found = moved([2, 3, 1, 0.5, 0.4, 0.3], [6, 3, 1, 0.5, 0.4, 0.3])
     why = Reasons(found, None, Breakdown("a table", shares)).why(found.changed[0])
     assert why.endswith("no such kernel was timed")
-    (line,) = Reasons(found, None, None).sources()
-    assert "no operator of t0 is priced" in line
+    (line,) = Reasons(found, None, None, "t0 has no profile").sources()
+    reason = "no operator of t0 is priced, so no reason is given by operator"
+    assert line == f"{reason}; t0 has no profile"
 
 
 def test_an_emulated_core_and_a_profile_have_breakdowns(
