@@ -7,6 +7,7 @@ from typing import Any
 
 from nas_sv2.counts import counted
 from nas_sv2.evaluate.recipes.scores import SHARES, facts_of, in_unit_of_labels
+from nas_sv2.latency.targets.book import MODULES
 from nas_sv2.space.graph.peak_memory import memory_in_words
 from nas_sv2.studies.estimates.study_estimates import SURE
 from nas_sv2.studies.findings.attributes import REPLAY_OF
@@ -410,10 +411,16 @@ def commands_of(facts: StudyFacts) -> list[str]:
 def _replay_command(facts: StudyFacts) -> str:
     """Return the command that replayed another study as this one."""
     limits = facts.identity["budget"]["latency_ms"]
-    words = ["--target", *facts.targets]
+    words = ["--target", *_words_of_targets(facts)]
     words += [word for name, ms in limits.items() for word in ("--budget", f"{name}={ms:.12g}ms")]
     words += ["--study", facts.study, "--storage", facts.storage]
     return study_command("study replay", facts.identity[REPLAY_OF]["study"], *words)
+
+
+def _words_of_targets(facts: StudyFacts) -> list[str]:
+    """Return the words that name the targets of a study: of a plug-in, its `module:attribute`."""
+    modules: Mapping[str, str] = facts.identity.get(MODULES, {})
+    return [modules.get(name, name) for name in facts.targets]
 
 
 def repeat_lines(facts: StudyFacts) -> list[str]:
@@ -439,7 +446,7 @@ def _request(facts: StudyFacts) -> dict[str, Any]:
     guidelines = identity.get("guidelines")
     choice = "off" if not guidelines else "measured" if "measured" in guidelines else "paper"
     return {
-        "targets": ",".join(identity["targets"]),
+        "targets": ",".join(_words_of_targets(facts)),
         "budgets": limits_of(budget),
         **{name: identity.get(name) for name in ("space", "data", "recipe", "seed", "latency")},
         "tolerance": budget.get("tolerance"),

@@ -408,8 +408,14 @@ def test_a_study_from_before_there_were_notes_gives_its_command_all_the_same(
     assert "--target cpu,arm --budget 40M --budget cpu=2.6ms --space 40M" in page
 
 
-def test_a_replay_says_of_what_and_gives_its_command(facts: StudyFacts) -> None:
-    more = {"replay_of": {"study": "first", "key": "k"}}
+@pytest.mark.parametrize(
+    ("modules", "target"),
+    [({}, "cpu"), ({"target_modules": {"cpu": "my_lab.boards:Board"}}, "my_lab.boards:Board")],
+)
+def test_a_replay_says_of_what_and_gives_its_command(
+    facts: StudyFacts, modules: dict[str, Any], target: str
+) -> None:
+    more = {"replay_of": {"study": "first", "key": "k"}, **modules}
     replayed = dataclasses.replace(
         facts,
         identity={**facts.identity, **more},
@@ -420,7 +426,7 @@ def test_a_replay_says_of_what_and_gives_its_command(facts: StudyFacts) -> None:
     )
     (command,) = commands_of(replayed)
     assert command.startswith(
-        "nas-sv2 study replay first --target cpu --budget cpu=2.6ms --study "
+        f"nas-sv2 study replay first --target {target} --budget cpu=2.6ms --study "
     )
     assert repeat_lines(replayed) == [
         "The networks and their accuracies are those of study first; latencies were taken anew, "
