@@ -178,8 +178,9 @@ def _priced(target: Target, architecture: Architecture, variants: Sequence[Varia
         for variant in variants
     ]
     rule = (
-        f"{original.provenance}, not measured: orders of networks within {EMULATED_TIE:.0%} are "
-        "often wrong; variants of one network share a part of the error, which part is unknown"
+        f"{original.provenance}, not timed together: orders of networks within "
+        f"{EMULATED_TIE:.0%} are often wrong; variants of one network share a part of the error, "
+        "which part is unknown"
     )
     return Gains(original, _sorted(gains), (), rule)
 

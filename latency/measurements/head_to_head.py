@@ -127,7 +127,7 @@ def orders_of(measurements: Sequence[Measurement]) -> Orders:
 
 
 def emulated_orders(latencies: Sequence[Latency]) -> Orders:
-    """Order networks by latencies that were estimated without running them."""
+    """Order networks by latencies that were not timed together."""
     times = [latency.ms for latency in latencies]
     ranking = _ranked(times)
     pairs = [
@@ -135,7 +135,7 @@ def emulated_orders(latencies: Sequence[Latency]) -> Orders:
         for faster, slower in _pairs(ranking)
         for ratio in [times[slower] / times[faster]]
     ]
-    rule = f"not measured; a tie within {EMULATED_TIE:.0%}, as such orders are often wrong"
+    rule = f"not timed together; a tie within {EMULATED_TIE:.0%}, as such orders are often wrong"
     return Orders(ranking, tuple(pairs), rule)
 
 
@@ -269,7 +269,7 @@ class TimedPair:
 
 @dataclass(frozen=True, slots=True)
 class PricedPair:
-    """Two networks of which neither was run.
+    """Two networks that were not timed together.
 
     Attributes:
         ratio: The time of the first network relative to the second.
@@ -293,7 +293,7 @@ class PricedPair:
     def rule(self) -> str:
         """The definition of a tie, in words."""
         tie = f"a tie within {EMULATED_TIE:.0%}, as such orders are often wrong"
-        return f"not measured, no test; {tie}"
+        return f"not timed together, no test; {tie}"
 
 
 ComparedPair = TimedPair | PricedPair

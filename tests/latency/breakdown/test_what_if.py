@@ -196,4 +196,4 @@ def test_an_emulated_target_prices_the_differences() -> None:
         assert (gain.ci_ms, gain.settled) == (None, None)
         own = target.estimate(gain.variant.architecture).ms
         assert gain.ms == pytest.approx(own - target.estimate(NETWORK).ms)
-    assert found.rule.startswith("emulated, not measured")
+    assert found.rule.startswith("emulated, not timed together")

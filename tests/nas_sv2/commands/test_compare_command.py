@@ -50,7 +50,9 @@ def test_table_8_on_the_emulated_core(run: Run, tmp_path: Path) -> None:
     assert {(one["with"], one["known_structures_only"]) for one in data["agreement"]} == {
         (device, known) for device in ("paper_arm", "paper_gpu") for known in (False, True)
     }
-    assert data["rules"] == ["not measured; a tie within 20%, as such orders are often wrong"]
+    assert data["rules"] == [
+        "not timed together; a tie within 20%, as such orders are often wrong"
+    ]
     picture, page = map(Path, data["files"])
     with Image.open(picture) as image:
         assert min(image.size) > 800
