@@ -19,7 +19,6 @@ from nas_sv2.latency.calibration.table_file import save_refit
 from nas_sv2.latency.devices.local import ARM_MACHINES
 from nas_sv2.latency.emulated.arm_cores import (
     RUNTIMES,
-    check_kernels_known,
     core_named,
     precision_named,
     precisions_known,
@@ -190,8 +189,8 @@ def calibrate(
         core: The name of the core.
         file: The table to write.
         folder: Folder of the intermediate results, to resume from.
-        precisions: `fp32`, `int8` or both, `fp16` for ncnn on a Cortex-A76; all that the runtime's
-            kernels are known in on that core if empty.
+        precisions: `fp32`, `int8` or both, `fp16` for ncnn on a Cortex-A55 or A76; all that the
+            runtime's kernels are known in on that core if empty.
         resolutions: Sides of the inputs; all if empty. Tables of LiteRT and ncnn are of any input.
         runtime: `onnxruntime`, `litert` or `ncnn`.
         progress: Is called with the step and the share of the work that is done.
@@ -256,7 +255,8 @@ def refit(
             raise ConfigError("name", name, allowed)
         runtime = runtime_named(plan.runtime)
         precision = precision_named(plan.precision)
-        check_kernels_known(core, runtime, precision)
+        # Another core, runtime or precision is refused before minutes of measuring.
+        EmulatedArm.open(core, precision, file=table, runtime=runtime)
         pairs = []
         for number, network in enumerate(REFIT_NETWORKS, 1):
             notify(f"measuring {network} on {name}, {number} of {len(REFIT_NETWORKS)}")

@@ -22,6 +22,7 @@ from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.catalogue import catalogue
 from nas_sv2.latency.targets.device_file import PROJECT_FILE, EmulatedCore, user_file
 from nas_sv2.latency.targets.device_file import add_device as write_device
+from nas_sv2.latency.targets.device_file import check_name as check_name
 from nas_sv2.latency.targets.device_file import file_of as file_of
 from nas_sv2.latency.targets.device_file import remove_device as remove_device
 from nas_sv2.latency.targets.entries import EmulatedTarget, Opening, TargetEntry, TargetInfo
@@ -89,12 +90,13 @@ def describe_catalogue() -> list[CatalogueRow]:
 
 
 def target_names(text: str) -> list[str]:
-    """Read the words of several targets, as `arm,pi5`.
+    """Return the words of several targets, such as `arm` and `my_lab.boards:MyBoard`.
 
     Raises:
-        ConfigError: A name is unknown or given twice.
+        ConfigError: A name is unknown or given twice, or a plug-in cannot be imported.
     """
-    return TargetBook.read().names(text)
+    TargetBook.read().names(text)
+    return [word.strip() for word in text.split(",")]
 
 
 def add_device(
@@ -115,7 +117,7 @@ def add_device(
         replace: Overwrite a device of that name.
         runtime: The runtime that executes networks there: `onnxruntime`, `litert`, `ncnn` or
             `torch`. It is the field of that name of the plan. An emulated core has the kernels
-            of `onnxruntime` or `litert`.
+            of `onnxruntime`, `litert` or `ncnn`.
         **settings: The keys of the device file; those that are None are left out. `command` is
             one text; `ssh_config` and `table` are paths from here.
 

@@ -388,7 +388,7 @@ def refit(
     name: Annotated[
         str,
         typer.Argument(
-            help="A device that is a real ARM core of that kind; with --from, any name."
+            help="A device that is a real ARM core of that kind; with --from, your name of it."
         ),
     ],
     core: Core,
@@ -423,9 +423,11 @@ def refit(
     """Scale the table of an emulated core by networks measured on a real one, or by figures."""
     from nas_sv2.api.device_costs import refit as refit_table
     from nas_sv2.api.device_costs import refit_to_figures
+    from nas_sv2.api.devices import check_name
 
     file = out or Path(f"{core}.json")
     if figures is not None:
+        check_name(name)  # the command that is printed adds a device of this name
         db = open_database(storage)
         kernels_of, at = runtime or "onnxruntime", precision or "fp32"
         note = refit_to_figures(

@@ -96,6 +96,9 @@ def test_a_refit_sets_the_milliseconds_right(
     )
     assert "--table cortex-a57.json" in result.output
     assert json.loads((tmp_path / "cortex-a57.json").read_text())
+    again = ("--core", "cortex-a55", "--table", "cortex-a57.json", "--out", "t.json")
+    assert refused(*REFIT[:3], *again).field == "core"
+    assert not Path("t.json").exists()
     refitted = EmulatedArm.open("cortex-a57", file=tmp_path / "cortex-a57.json")
     for name in REFIT_NETWORKS[:2]:
         network = reference(name)
@@ -137,6 +140,9 @@ def test_the_table_of_another_runtime_is_used_by_the_line_that_is_printed(
     assert refused(*wrong, "--force").field == "runtime"
     assert refused(*wrong, "--core", "cortex-a55", *fp16, "--force").field == "core"
     assert refused(*refit, "--table", "cortex-a76.json", "--out", "t.json").field == "runtime"
+    for name in ("my board", "arm"):  # no device can be added by it
+        assert refused("device", "refit", name, *refit[3:], "--out", "t.json").field == "name"
+    assert not Path("t.json").exists()
 
 
 @pytest.mark.parametrize(

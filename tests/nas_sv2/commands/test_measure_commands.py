@@ -127,6 +127,30 @@ def test_emulated_targets_are_ranked_beside_measured_ones(run: Run, device: Time
     assert "a tie within 20%" in arm[NAMES[0]]["rule"]
 
 
+BENCH = """
+from nas_sv2.latency.measurements.measurement import Latency
+
+class Bench:
+    name, provenance = "bench", "measured"
+
+    def estimate(self, network):
+        return Latency.of(network.digest[0] < "8" and 2.0 or 3.0, "measured", "a bench")
+"""
+
+
+def test_an_object_of_the_users_is_a_target_by_its_module_and_attribute(
+    run: Run, device: TimedDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_bench.py").write_text(BENCH)
+    monkeypatch.syspath_prepend(tmp_path)
+    _, out, _ = run("measure", *NAMES, "--target", "arm, my_bench:Bench", "--json")
+    rows = json.loads(out)
+    assert [row["target"] for row in rows] == ["arm"] * 3 + ["bench"] * 3
+    assert {row["ms"] for row in rows[3:]} <= {2.0, 3.0}
+    assert rows[3]["provenance"] == "measured"
+    assert rows[3]["rule"].startswith("not timed together; a tie")
+
+
 def test_one_network_is_answered_from_the_store(run: Run, device: TimedDevice) -> None:
     first = json.loads(run("measure", NAMES[0], "--target", "cpu", "--json")[1])
     again = json.loads(run("measure", NAMES[0], "--target", "cpu", "--json")[1])
