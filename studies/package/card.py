@@ -55,7 +55,7 @@ from nas_sv2.studies.storage.runs import versions_here
 
 CARD, CARD_JSON = "card.md", "card.json"
 SCHEMA_KEY, SCHEMA_VERSION = "nas_sv2_card", 1
-PAGE_KEY, PAGE = "page", 5
+PAGE_KEY, PAGE = "page", 6
 """Version of `card.json` and of the text of `card.md`, raised whenever one changes, so that
 `verify` does not compare pages of an older version."""
 BATCHES = "several images at once need onnxruntime 1.14, as 1.12 and 1.13 may compute them wrongly"
@@ -480,7 +480,11 @@ def trial_card(document: Mapping[str, Any], files: Iterable[str]) -> str:
                 for target, value in record.latencies.items()
             ),
         ),
-        [f"- {escaped(value.note)}" for value in record.latencies.values() if value.note],
+        [
+            f"- {escaped(f'{target}: {value.note}')}"
+            for target, value in record.latencies.items()
+            if value.note
+        ],
         [f"## {capital(figure.noun)} in the study"],
         [f"**{capital(forms.describe_proxy(figure))}.**"] if forms.is_proxy else [],
         table(("", ""), *_accuracy(record), *_taught_and_expected(document)),

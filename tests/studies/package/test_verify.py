@@ -20,6 +20,7 @@ from safetensors.numpy import load, save
 
 from nas_sv2.errors import ConfigError, NasError
 from nas_sv2.evaluate.data.datasets import open_data
+from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.space.networks.lowering import load_network, lower, network_to_yaml
 from nas_sv2.space.runtimes.onnx_form import shuffle_free_onnx
 from nas_sv2.space.runtimes.onnx_lowering import metadata_of, opset_of, with_metadata
@@ -28,7 +29,7 @@ from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.documents import architecture_to_yaml
 from nas_sv2.space.units.reference import reference
 from nas_sv2.studies.package import load as package_load
-from nas_sv2.studies.package.card import CARD, CARD_JSON, PAGE_KEY
+from nas_sv2.studies.package.card import CARD, CARD_JSON, PAGE_KEY, trial_card
 from nas_sv2.studies.package.folder import SUMS, read_folder, write_folder
 from nas_sv2.studies.package.form_checks import check_self_contained
 from nas_sv2.studies.package.forms import (
@@ -370,6 +371,16 @@ def test_a_card_says_that_an_accuracy_is_of_a_proxy(package: Path) -> None:
     text = (package / CARD).read_text()
     assert "| in the study | timed: 64×64×3, stem of stride 2 and a pool; trained: 32×32×3" in text
     assert "**Accuracies are of a proxy (32×32×3, stem of stride 2 and a pool), not of" in text
+
+
+def test_a_note_on_a_latency_names_its_target(package: Path) -> None:
+    document = json.loads((package / CARD_JSON).read_text())
+    note = "scaled to 5 published figures of ncnn on this device"
+    for target in ("pi", "phone"):
+        latency = Latency.of(2.0, "emulated", f"{target}: a core", note).to_json()
+        document["study"]["record"]["latencies"][target] = latency
+    lines = trial_card(document, []).splitlines()
+    assert [line for line in lines if note in line] == [f"- pi: {note}", f"- phone: {note}"]
 
 
 def test_a_card_of_a_version_that_wrote_other_pages_is_not_made_anew(
