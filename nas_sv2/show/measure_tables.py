@@ -110,7 +110,9 @@ def check_line(check: Check) -> str:
 
 def price_line(latency: Latency) -> str:
     """The price of the reference network on an emulated core."""
-    return f"{NETWORK}: {latency.ms:.3f} ms, {latency.provenance}; {latency.note}"
+    begins = latency.note.startswith(latency.provenance)
+    origin = [latency.note] if begins else filter(None, [latency.provenance, latency.note])
+    return f"{NETWORK}: {latency.ms:.3f} ms, {'; '.join(origin)}"
 
 
 def grade_table(target: str, grade: Grade) -> RenderableType:
