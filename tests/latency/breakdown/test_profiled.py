@@ -134,5 +134,5 @@ def test_onnxruntime_on_a_gpu_cannot_tell() -> None:
 
 
 def test_a_target_of_another_sort_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"target must be .* measured or emulated; got 'fake'"):
+    with pytest.raises(ConfigError, match=r"target must be .* times or prices each kernel; .*; got 'fake'"):
         profile_of(FakeTarget(), X05)
