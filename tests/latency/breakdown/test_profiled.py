@@ -134,5 +134,6 @@ def test_onnxruntime_on_a_gpu_cannot_tell() -> None:
 
 
 def test_a_target_of_another_sort_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"target must be .* times or prices each kernel; .*; got 'fake'"):
+    refusal = r"target must be .* times or prices each kernel; .*; got 'fake'"
+    with pytest.raises(ConfigError, match=refusal):
         profile_of(FakeTarget(), X05)
