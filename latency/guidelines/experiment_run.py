@@ -85,6 +85,11 @@ def with_one_image(target: Target) -> Target:
     return target if target.device is None else target.with_plan(batch=BATCH)
 
 
+def experiments_for(target: Target) -> list[ExperimentTable]:
+    """Return the paper's Tables 1 to 4, in the widths for the target, and the further ones."""
+    return [*paper_tables(platform_of(target)), *further_tables()]
+
+
 def run_experiments(
     target: Target, progress: Progress = lambda what, done, total: None
 ) -> list[TimedTable]:
@@ -101,7 +106,7 @@ def run_experiments(
         MeasurementError: If the device does not answer with a latency, or no network is covered.
         StoreError: If stored measurements cannot be read or written.
     """
-    tables = (*paper_tables(platform_of(target)), *further_tables())
+    tables = experiments_for(target)
     found = []
     for done, table in enumerate(tables):
         progress(f"{table.name}: {table.title}", done, len(tables))

@@ -14,13 +14,19 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any, Self
 
 import msgspec
 import numpy as np
 
 from nas_sv2.errors import ConfigError, MeasurementError
-from nas_sv2.latency.guidelines.experiment_run import ExperimentTime, TimedTable, times_of
+from nas_sv2.latency.guidelines.experiment_run import (
+    ExperimentTime,
+    TimedTable,
+    experiments_for,
+    times_of,
+)
 from nas_sv2.latency.guidelines.waste import Waste, waste_by_block, waste_of
 from nas_sv2.latency.kernels.node_costs import (
     NodeCosts,
@@ -40,6 +46,8 @@ from nas_sv2.space.units.reference import REFERENCES
 SCALES = ("x0_5", "x1_0", "x1_5", "x2_0")
 FORMS = ("", "se_", "residual_", "se_residual_", "star_")
 """Forms of ShuffleNet V2 that are timed in each size of `SCALES`, in addition to experiments."""
+FURTHER = len(SCALES) * len(FORMS)
+"""Networks that are timed in addition to experiments."""
 SCHEMA = 1
 FOLDS = 10
 FEWEST = 40
@@ -211,18 +219,32 @@ def check_covered(name: str, tables: Sequence[TimedTable]) -> None:
     Raises:
         ConfigError: If it is one; names operators that it lacks.
     """
-    of_experiments, further = len(times_of(tables)), len(SCALES) * len(FORMS)
-    if of_experiments + further >= FEWEST:
+    of_experiments = len(times_of(tables))
+    if of_experiments >= FEWEST - FURTHER:
         return
     lacks = sorted({name for table in tables for row in table.rows for name in row.not_covered})
     others = f" and {len(lacks) - MOST_NAMED} more" if len(lacks) > MOST_NAMED else ""
     allowed = (
         f"must have a price of {FEWEST} networks for a profile; it has one of {of_experiments} of "
-        f"the {sum(len(table.rows) for table in tables)} experiments and of {further} others, but "
+        f"the {sum(len(table.rows) for table in tables)} experiments and of {FURTHER} others, but "
         f"none for {', '.join(lacks[:MOST_NAMED])}{others}; a search needs no profile, and prunes "
         "by the paper's guidelines"
     )
     raise ConfigError("target", name, allowed)
+
+
+def is_covered(target: Target) -> bool:
+    """Return whether a target has latencies of enough networks for a profile, without timing any.
+
+    Raises:
+        MeasurementError: The target cannot name what it does not cover.
+    """
+    if target.device is not None:
+        return True
+    tables = experiments_for(target)
+    networks = (each.network for table in tables for each in table.experiments)
+    priced = (network for network in networks if not target.uncovered(network))
+    return len(list(islice(priced, FEWEST - FURTHER))) == FEWEST - FURTHER
 
 
 def profile_device(

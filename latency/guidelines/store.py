@@ -15,7 +15,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from nas_sv2.database.database import Database
 from nas_sv2.database.schema import Base
 from nas_sv2.documents import reading_stored
-from nas_sv2.latency.guidelines.profile import SCHEMA, GuidelineProfile
+from nas_sv2.latency.guidelines.profile import SCHEMA, GuidelineProfile, is_covered
 from nas_sv2.latency.targets.target import NO_IDENTITY, Target, known_identity
 from nas_sv2.plain_data import parse_json
 
@@ -124,6 +124,8 @@ class ProfileStore:
         """
         if target.identity() is None:
             return f"{target.name} {NO_IDENTITY}"
+        if not is_covered(target):
+            return f"{target.name} has no profile, as it has a price of too few networks"
         words = ("nas-sv2", "device", "guidelines", "--target", target.name, *self.db.options)
         return f"{shlex.join(words)} makes one"
 

@@ -60,9 +60,12 @@ def version(name):
     except Exception:
         pass
     for wheel in metadata.distributions(): # onnxruntime-gpu and others hold onnxruntime
-        for file in wheel.files or ():
-            if str(file) == name.replace("-", "_") + "/__init__.py":
-                return "%s (%s)" % (wheel.version, wheel.metadata["Name"])
+        try:
+            files = [str(file) for file in wheel.files or ()]
+        except Exception: # a damaged wheel hides no other
+            continue
+        if name.replace("-", "_") + "/__init__.py" in files:
+            return "%s (%s)" % (wheel.version, wheel.metadata["Name"])
 def name():
     try:
         return open("/proc/self/comm").read().strip()

@@ -12,12 +12,14 @@ from sqlalchemy import text
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, DeviceError, MeasurementError, StoreError
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
+from nas_sv2.latency.emulated.gtx_1080ti import EmulatedGtx1080Ti
 from nas_sv2.latency.guidelines.experiment_run import ExperimentRow, TimedTable
 from nas_sv2.latency.guidelines.profile import (
     FEWEST,
     GuidelineProfile,
     check_covered,
     fit_profile,
+    is_covered,
 )
 from nas_sv2.latency.guidelines.store import DeviceKey, ProfileStore
 from nas_sv2.latency.measurements.head_to_head import emulated_orders
@@ -150,3 +152,10 @@ def test_another_device_of_the_name_is_not_the_same(
 def test_a_target_of_another_kind_has_no_profile() -> None:
     with pytest.raises(DeviceError, match="fake has no profile, as it does not say which device"):
         DeviceKey.of(FakeTarget())
+
+
+def test_a_target_with_too_few_prices_is_not_told_to_make_a_profile(store: ProfileStore) -> None:
+    few = EmulatedGtx1080Ti()
+    assert not is_covered(few)
+    why = "gtx-1080ti has no profile, as it has a price of too few networks"
+    assert store.remedy(few) == why

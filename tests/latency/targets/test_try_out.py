@@ -113,13 +113,18 @@ def test_what_the_program_prints_is_read() -> None:
 
 
 def test_a_package_in_a_wheel_of_another_name_is_there(tmp_path: Path) -> None:
-    """onnxruntime comes as onnxruntime-gpu, -directml, -openvino and others."""
+    """onnxruntime comes as onnxruntime-gpu, -directml, -openvino and others.
+
+    A wheel whose list of files cannot be read hides no other.
+    """
     files = {
         "onnxruntime/__init__.py": "",
         "onnxruntime_openvino-1.24.dist-info/METADATA": (
             "Metadata-Version: 2.1\nName: onnxruntime-openvino\nVersion: 1.24\n"
         ),
         "onnxruntime_openvino-1.24.dist-info/RECORD": "onnxruntime/__init__.py,,\n",
+        "damaged-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: damaged\nVersion: 1.0\n",
+        "damaged-1.0.dist-info/RECORD": "\udcff,,\n",
         "onnxruntime_extensions-0.9.dist-info/METADATA": (
             "Metadata-Version: 2.1\nName: onnxruntime-extensions\nVersion: 0.9\n"
         ),
@@ -127,7 +132,7 @@ def test_a_package_in_a_wheel_of_another_name_is_there(tmp_path: Path) -> None:
     }
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_text(text, errors="surrogateescape")
 
     class Here(Echo):
         def command(self, code: str) -> tuple[str, ...]:
