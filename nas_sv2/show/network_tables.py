@@ -14,6 +14,7 @@ from nas_sv2.latency.breakdown.profiled import Profile
 from nas_sv2.latency.breakdown.what_if import Gain, Gains
 from nas_sv2.latency.guidelines.waste import Waste
 from nas_sv2.latency.kernels.run_kernels import RUN_KINDS, RunKernel, RunKind
+from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.resolution import height_and_width, in_pixels
 from nas_sv2.show.console import plain_table
 from nas_sv2.show.measure_tables import interval
@@ -500,7 +501,7 @@ def exported_lines(exported: "Exported | ExportedDetector") -> list[str]:
         if name != TORCH:
             line += f"; {form.differs()}{form.alike()}"
         lines.append(line)
-    return lines + [_timed(row) for row in exported.latencies]
+    return [*lines, *_latencies(exported.latencies)]
 
 
 def metrics_lines(metrics: Mapping[str, Any]) -> list[str]:
@@ -554,11 +555,19 @@ def _balance(found: Mapping[str, Any]) -> str:
     )
 
 
-def _timed(row: "FileLatency") -> str:
-    where = f"{row.file}, {in_pixels(row.side, ' × ')}, on {row.target}"
-    if row.latency is None:
-        return f"{where}: no latency: {row.why}"
+def _latencies(rows: Sequence["FileLatency"]) -> list[str]:
+    """Name each file with its latency, then, for each reason, those that have none."""
+    lacking: dict[str, list[str]] = {}
+    for row in rows:
+        if row.latency is None:
+            lacking.setdefault(row.why, []).append(row.file)
+    timed = [_timed(row, row.latency) for row in rows if row.latency is not None]
+    return timed + [f"no latency of {', '.join(f)}: {why}" for why, f in lacking.items()]
+
+
+def _timed(row: "FileLatency", latency: Latency) -> str:
     against = ""
     if row.against is not None:
         against = f", {row.against[0]:.3f} times as long as in float32"
-    return f"{where}: {row.latency.ms:.3f} ms {row.latency.provenance}{against}"
+    where = f"{row.file}, {in_pixels(row.side, ' × ')}, on {row.target}"
+    return f"{where}: {latency.ms:.3f} ms {latency.provenance}{against}"

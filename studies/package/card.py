@@ -55,7 +55,7 @@ from nas_sv2.studies.storage.runs import versions_here
 
 CARD, CARD_JSON = "card.md", "card.json"
 SCHEMA_KEY, SCHEMA_VERSION = "nas_sv2_card", 1
-PAGE_KEY, PAGE = "page", 6
+PAGE_KEY, PAGE = "page", 7
 """Version of `card.json` and of the text of `card.md`, raised whenever one changes, so that
 `verify` does not compare pages of an older version."""
 BATCHES = "several images at once need onnxruntime 1.14, as 1.12 and 1.13 may compute them wrongly"
@@ -265,36 +265,41 @@ def latency_section(document: Mapping[str, Any], why_none: str) -> list[list[str
     rows: Sequence[Mapping[str, Any]] = document["latency"]
     if not rows:
         return [["## Latency of the files"], [why_none]]
-    cells, notes = [], []
-    for row in rows:
-        side = in_pixels(row["side"], " × ")
-        if row["latency"] is None:
-            cells.append((row["file"], side, row["target"], "–", "–", "–", "–", "none", "–"))
-        else:
-            latency = Latency.from_json(row["latency"])
-            ratio = "–" if latency.ratio is None else f"{latency.ratio:.3f}"
-            shown = (*figures(latency), ratio, latency.provenance, latency.device)
-            cells.append((row["file"], side, row["target"], *shown))
-        notes += [f"{row['file']} on {row['target']}: {said}" for said in _said(row)]
+    cells = [_timed(row) for row in rows if row["latency"] is not None]
     head = ("file", "image", "target", "ms", "95 % interval", "p95", "× V2 1×", "provenance", "on")
-    lines = [f"- {escaped(note)}" for note in dict.fromkeys(notes)]
-    return [["## Latency of the files"], table(head, *cells), lines]
+    shown = table(head, *cells) if cells else []
+    return [["## Latency of the files"], shown, _notes_on_files(rows)]
+
+
+def _timed(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the cells of a row that has a latency."""
+    latency = Latency.from_json(row["latency"])
+    ratio = "–" if latency.ratio is None else f"{latency.ratio:.3f}"
+    name = (row["file"], in_pixels(row["side"], " × "), row["target"])
+    return (*name, *figures(latency), ratio, latency.provenance, latency.device)
+
+
+def _notes_on_files(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return each note once for a target, after the names of all files that it is of."""
+    files: dict[tuple[str, str], dict[str, None]] = {}
+    for row in rows:
+        for said in _said(row):
+            where = "" if row["latency"] is None else f" on {row['target']}"
+            files.setdefault((where, said), {})[row["file"]] = None
+    lines = [f"{', '.join(names)}{where}: {said}" for (where, said), names in files.items()]
+    return [f"- {escaped(line)}" for line in lines]
 
 
 def _said(row: Mapping[str, Any]) -> list[str]:
     """Return the notes on a row."""
-    said = []
     if row["latency"] is None:
-        said.append(f"no figure: {row['why']}")
-    elif row["why"]:
-        said.append(row["why"])
+        return [f"no latency: {row['why']}"]
+    said = [row["why"]] if row["why"] else []
     if row["against"] is not None:
         ratio, interval = row["against"]
         within = "" if interval is None else " ({:.3f} to {:.3f})".format(*interval)
         said.append(f"takes {ratio:.3f}{within} times as long as in float32")
-    if row["latency"] is not None and row["latency"]["note"]:
-        said.append(row["latency"]["note"])
-    return said
+    return said + [note for note in [row["latency"]["note"]] if note]
 
 
 def files_section(document: Mapping[str, Any], files: Iterable[str]) -> list[list[str]]:

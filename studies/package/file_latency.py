@@ -59,8 +59,8 @@ class FileLatency:
 
     @classmethod
     def none(cls, file: str, target: str, side: Resolution, why: str) -> Self:
-        """Return a row without a latency, and the reason."""
-        return cls(file, target, side, None, why)
+        """Return a row without a latency, and the reason, which begins with the target's name."""
+        return cls(file, target, side, None, why if why.startswith(target) else f"{target}: {why}")
 
 
 def latencies_of(
@@ -128,8 +128,7 @@ def _not_run(file: str, device: MeasuredDevice) -> str:
     """Return the reason why the device does not run a file; empty if it does."""
     plan, form = device.plan, format_of(file)
     if FORMATS[form] != plan.runtime:
-        suffix = file.rpartition(".")[2]
-        return f"{device.name} runs networks through {plan.runtime}, and no .{suffix} file"
+        return f"{device.name} runs networks through {plan.runtime} alone"
     if file in INT8 and plan.processor != "cpu":
         return f"{device.name}: onnxruntime runs int8 on a CPU only"
     if form == "tflite" and plan.batch != 1:
@@ -153,12 +152,13 @@ def _estimated(
         if why := _not_priced(file, target):
             rows.append(FileLatency.none(file, target.name, side, why))
             continue
+        asked = _precision_of(file, target)
         try:
-            priced = target.with_plan(**_precision_of(file, target))
-            latency = priced.estimate(_network(winner, file))
+            latency = target.with_plan(**asked).estimate(_network(winner, file))
         except ConfigError as error:
-            why = str(error) if target.priced_runtime else "prices networks and runs no file"
-            rows.append(FileLatency.none(file, target.name, side, f"{target.name}: {why}"))
+            cannot = f"it cannot be asked for {', '.join(asked.values())}"
+            why = str(error) if target.priced_runtime else cannot
+            rows.append(FileLatency.none(file, target.name, side, why))
             continue
         except (DeviceError, MeasurementError) as error:  # a kernel or precision not covered
             rows.append(FileLatency.none(file, target.name, side, str(error)))
@@ -180,11 +180,12 @@ def _precision_of(file: str, target: Target) -> dict[str, str]:
 
 def _not_priced(file: str, target: Target) -> str:
     """Return the reason why a target that runs nothing prices no such file; empty if it may."""
-    runtime, suffix = FORMATS[format_of(file)], file.rpartition(".")[2]
-    if runtime == (target.priced_runtime or "onnxruntime"):
+    priced = target.priced_runtime
+    if FORMATS[format_of(file)] == (priced or "onnxruntime"):
         return ""
-    of = f"kernels of {target.priced_runtime}" if target.priced_runtime else "networks"
-    return f"{target.name} prices {of}, and no .{suffix} file"
+    if priced is None:
+        return f"{target.name} prices networks, and the operators of .onnx files alone"
+    return f"{target.name} prices kernels of {priced} alone"
 
 
 def _digest(winner: TrainedNetwork, file: str) -> str:

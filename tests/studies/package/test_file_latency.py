@@ -17,8 +17,11 @@ from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.kernels.kernel import ArmPrecision
 from nas_sv2.latency.measurements.measurement import Measurement
 from nas_sv2.latency.measurements.plan import MeasurePlan
-from nas_sv2.latency.targets.target import MeasuredTarget, Target
+from nas_sv2.latency.targets.target import MeasuredTarget
+from nas_sv2.show.network_tables import exported_lines
 from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.studies.package.build import Exported
+from nas_sv2.studies.package.card import latency_section
 from nas_sv2.studies.package.file_latency import FileLatency, latencies_of
 from nas_sv2.studies.package.forms import (
     FORMATS,
@@ -38,6 +41,7 @@ from nas_sv2.studies.package.forms import (
     format_of,
     notify_of_slow_forms,
 )
+from nas_sv2.studies.pages.markdown import escaped
 from nas_sv2.testing import CONTRACT_PLAN, FakeDevice
 
 FILES = (*MODELS, *TIMINGS)
@@ -93,8 +97,7 @@ def test_the_very_files_are_timed_in_one_session(winner: TrainedNetwork) -> None
     for name, row in rows.items():
         if name not in read:
             assert row.latency is None
-            suffix = name.rpartition(".")[2]
-            assert row.why == f"board runs networks through onnxruntime, and no .{suffix} file"
+            assert row.why == "board runs networks through onnxruntime alone"
             continue
         assert row.latency is not None and row.why == ""
         assert row.latency.ms == pytest.approx(ms[name])
@@ -154,7 +157,7 @@ def test_a_core_with_kernels_of_litert_prices_the_files_of_litert(winner: Traine
         MODEL_TFLITE,
         TIMING_TFLITE,
     }
-    assert rows[TIMING].why == "phone prices kernels of litert, and no .onnx file"
+    assert rows[TIMING].why == "phone prices kernels of litert alone"
     assert "int8" in rows[MODEL_TFLITE_INT8].why
 
 
@@ -169,6 +172,30 @@ def test_ncnn_runs_its_files_in_float32_in_the_precision_of_the_core(
         MODEL_NCNN,
         TIMING_NCNN,
     }
+
+
+def test_files_without_a_latency_are_named_together_by_their_reason(
+    winner: TrainedNetwork,
+) -> None:
+    target = EmulatedArm.open("cortex-a76", name="phone", runtime="litert")
+    rows = latencies_of(target, winner, dict.fromkeys(FILES, b""))
+    others = ", ".join(name for name in FILES if format_of(name) != "tflite")
+    priced = f"{MODEL_TFLITE}, {TIMING_TFLITE}"
+
+    (title,), table, notes = latency_section({"latency": [row.to_json() for row in rows]}, "")
+    assert title == "## Latency of the files"
+    assert [line.split(" | ")[0] for line in table[2:]] == ["| model.tflite", "| timing.tflite"]
+    no_latency = f"- {escaped(others)}: no latency: phone prices kernels of litert alone"
+    assert notes[0] == no_latency
+    not_run = "priced by the operators that the file holds; it was not run"
+    assert notes[1] == f"- {priced} on phone: {not_run}"
+    assert len(notes) == len(set(notes)) and sum(" on phone: emulated" in n for n in notes) == 1
+
+    lines = exported_lines(Exported(2, {}, rows))
+    assert [line.split(", ")[0] for line in lines[:2]] == [MODEL_TFLITE, TIMING_TFLITE]
+    assert lines[2] == f"no latency of {others}: phone prices kernels of litert alone"
+    assert lines[3].startswith("no latency of model_int8.tflite, timing_int8.tflite: phone: ")
+    assert len(lines) == 4
 
 
 def at_side(winner: TrainedNetwork, side: int) -> TrainedNetwork:
@@ -198,13 +225,14 @@ def test_a_map_that_the_table_lacks_is_said_and_not_guessed(winner: TrainedNetwo
 def test_what_runs_no_files_says_so(winner: TrainedNetwork) -> None:
     gpu = MeasuredTarget(MeasuredDevice("gpu", FakeDevice(), GPU_PLAN))
     files = dict.fromkeys(FILES, b"")
-    cases: tuple[tuple[Target, str], ...] = (
-        (gpu, "runs networks through torch, and no ."),
-        (FakeTarget(), " no "),
-    )
-    for target, said in cases:
-        for row in latencies_of(target, winner, files):
-            assert row.latency is None and said in row.why
+    for row in latencies_of(gpu, winner, files):
+        assert row.latency is None and row.why == "gpu runs networks through torch alone"
+    for row in latencies_of(FakeTarget(), winner, files):
+        why = "fake prices networks, and the operators of .onnx files alone"
+        if format_of(row.file) == "onnx":
+            precision = "int8" if row.file in INT8 else "fp32"
+            why = f"fake: it cannot be asked for {precision}"
+        assert row.latency is None and row.why == why
 
 
 def test_a_batch_that_a_file_is_not_for_is_said(winner: TrainedNetwork) -> None:
