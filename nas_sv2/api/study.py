@@ -185,7 +185,7 @@ class Study:
         Args:
             recipe: How to train, longer than in the search.
             trials: Numbers of trials, or `best` alone.
-            seeds: Trainings of each network, at least 3.
+            seeds: Trainings of each network, from 3 to 10,000.
             workers: Trainings at the same time; one for each core if left out.
             fresh: Measure again although a session is stored.
             data: The place of the study's data, if they were moved.

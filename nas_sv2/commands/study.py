@@ -218,7 +218,7 @@ def confirm(
         ),
     ] = None,
     seeds: Annotated[
-        int, typer.Option("--seeds", help="Trainings of each network, at least 3.")
+        int, typer.Option("--seeds", help="Trainings of each network, from 3 to 10,000.")
     ] = 3,
     margin: Annotated[
         float | None,

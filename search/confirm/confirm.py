@@ -20,6 +20,7 @@ import optuna
 from nas_sv2.counts import counted
 from nas_sv2.database.database import Database
 from nas_sv2.database.locks import hold_now
+from nas_sv2.documents import MOST_TRAININGS
 from nas_sv2.errors import ConfigError, naming_network
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.fitting.determinism import check_workers, useful_workers
@@ -92,7 +93,7 @@ class ConfirmRequest:
         study: The study.
         recipe: How to train.
         trials: Numbers of the finalists' trials, or `best` alone.
-        seeds: Trainings of each network.
+        seeds: Trainings of each network, from 3 to 10,000.
         workers: Trainings at the same time; None for one for each core.
         fresh: Whether to measure again although a session is stored.
         data: The place of the study's data, if they were moved.
@@ -229,8 +230,8 @@ def _margin(margin: float | None, searched: str) -> float | None:
 
 
 def _check_counts(request: ConfirmRequest) -> None:
-    if request.seeds < FEWEST_SEEDS:
-        allowed = f"must be at least {FEWEST_SEEDS}: fewer give no useful interval"
+    if not FEWEST_SEEDS <= request.seeds <= MOST_TRAININGS:
+        allowed = f"must be from {FEWEST_SEEDS} to {MOST_TRAININGS}: fewer give no useful interval"
         raise ConfigError("seeds", request.seeds, allowed)
     check_workers(request.workers)
     if request.family and not FEWEST <= request.family <= MOST_NETWORKS:

@@ -535,7 +535,8 @@ def test_what_cannot_be_meant_is_named_before_anything_is_run(
 ) -> None:
     trainings, storage = training(), made(tmp_path, RECORDS)
     refused: list[tuple[dict[str, Any], str]] = [
-        ({"seeds": 2}, "seeds .*at least 3.*; got 2"),
+        ({"seeds": 2}, "seeds must be from 3 to 10000: fewer .*; got 2"),
+        ({"seeds": 10_001}, "seeds must be from 3 to 10000: .*; got 10001"),
         ({"workers": 0}, "workers .*; got 0"),
         ({"margin": -1.0}, r"margin must be points of accuracy .*above 0, at most 10; got -1\.0"),
         ({"margin": 0.0}, "margin .*above 0"),
